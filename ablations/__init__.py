@@ -1,0 +1,1 @@
+"""Runs and comparisons of runs: configuration, execution, results, statistics, figures."""

@@ -1,0 +1,117 @@
+"""Run directories: written beside and renamed into place, read back by tables and figures.
+
+A run directory holds `config.json` (everything that went in), `metrics.csv` (tidy: one row for each seed, step
+and metric), `training.csv` (losses at the evaluations), `samples.npz` and `checkpoint.pt`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from core.options import OptionError
+
+PACKAGES = ("torch", "numpy", "pandas", "scipy", "seaborn")
+FACTORS = ["task", "policy", "regularizer", "improvement", "backup", "selection"]
+
+
+def claim(directory: Path) -> None:
+    """Make sure, before training, that `directory` is free and can be made; writes nothing that stays."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise OptionError(f"--out {directory}: already exists; name a new directory")
+    parent = directory.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise OptionError(f"--out {directory}: cannot be written, {parent} is not a writable directory")
+    try:
+        tempfile.TemporaryDirectory(dir=parent).cleanup()
+    except OSError as error:
+        raise OptionError(f"--out {directory}: cannot be written ({error.strerror})") from None
+
+
+@contextmanager
+def new_directory(directory: Path) -> Iterator[Path]:
+    """A fresh directory to fill; it takes the name `directory` when the block ends well, and vanishes otherwise."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    partial.chmod(0o755)
+    try:
+        yield partial
+        partial.rename(directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def tidy(record: dict[str, Any], evaluations: list[tuple[int, dict[str, np.ndarray]]]) -> pd.DataFrame:
+    """One row for each seed, step and metric, with the factors of the run."""
+    factors = {"task": record["task"], **record["names"]}
+    return pd.DataFrame(
+        [
+            {**{factor: factors[factor] for factor in FACTORS}, "seed": seed, "step": step, "metric": metric, "value": v}
+            for step, metrics in evaluations
+            for metric, values in metrics.items()
+            for seed, v in zip(record["seeds"], values.tolist(), strict=True)
+        ]
+    )
+
+
+def load_metrics(directory: Path) -> pd.DataFrame:
+    """The metrics of a run directory, or of all runs directly below a comparison's."""
+    frames = [pd.read_csv(run / "metrics.csv").assign(run=label(run)) for run in run_directories(directory)]
+    return pd.concat(frames, ignore_index=True)
+
+
+def label(run: Path) -> str:
+    """The short name of the run in this directory."""
+    return json.loads((run / "config.json").read_text())["label"]
+
+
+def run_directories(directory: Path) -> list[Path]:
+    """The run itself, or the runs of a comparison in the order they were made."""
+    if (directory / "config.json").exists():
+        return [directory]
+    order = json.loads((directory / "comparison.json").read_text())["runs"]
+    return [directory / name for name in order]
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers may depend on besides the configuration."""
+    return {
+        "command": " ".join(sys.argv),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "git": _git_revision(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _git_revision() -> str | None:
+    """The revision of the code, with a + where the tree has changes; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        call = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

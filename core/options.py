@@ -1,0 +1,58 @@
+"""Declared options: one field states its default, help, type, choices and bounds, and is checked when built.
+
+A part of the testbed (a policy class, a regularizer, the trainer, ...) is configured by a frozen dataclass
+deriving from `Options`. The command line, its help and its error messages are made from the same fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+class OptionError(ValueError):
+    """A value the user gave cannot be used; the message names it and says what would be accepted."""
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[Any, ...] | None = None,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+) -> Any:
+    """A dataclass field that carries its help text and its bounds."""
+    metadata = {"help": help, "choices": choices, "at_least": at_least, "above": above, "at_most": at_most}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of all configurations: every field declared with `option` is checked on construction."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.metadata:
+                problem = _violation(getattr(self, field.name), field.metadata)
+                if problem:
+                    raise OptionError(f"{field.name} {problem}, got {getattr(self, field.name)!r}")
+
+
+def _violation(value: Any, limits: Any) -> str | None:
+    if limits["choices"] is not None and value not in limits["choices"]:
+        return "must be one of " + ", ".join(str(choice) for choice in limits["choices"])
+    if not isinstance(value, int | float):
+        return None
+    if not math.isfinite(value):
+        return "must be a finite number"
+    if limits["at_least"] is not None and value < limits["at_least"]:
+        return f"must be at least {limits['at_least']}"
+    if limits["above"] is not None and value <= limits["above"]:
+        return f"must be greater than {limits['above']}"
+    if limits["at_most"] is not None and value > limits["at_most"]:
+        return f"must be at most {limits['at_most']}"
+    return None

@@ -1,0 +1,35 @@
+"""K critics for each of S seeds, evaluated in one batched pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from core.networks import MLP, NetworkConfig
+from core.options import Options, option
+from core.types import TaskSpec
+
+
+@dataclass(frozen=True)
+class CriticConfig(Options):
+    heads: int = option(2, "critics of each seed (K)", at_least=1)
+
+    def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Critic:
+        return Critic(self, spec, network, init)
+
+
+class Critic(nn.Module):
+    """Q(s, a), K of them for each seed, each a network of its own over `[s, a]`."""
+
+    def __init__(self, config: CriticConfig, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]):
+        super().__init__()
+        self.heads = config.heads
+        self.net = MLP((len(init), config.heads), spec.obs_dim + spec.act_dim, 1, network, init)
+
+    def forward(self, obs: Tensor, act: Tensor) -> Tensor:
+        """obs `[S, B, O]`, act `[S, B, A]` -> values `[S, K, B]`."""
+        pairs = torch.cat([obs, act], dim=-1)[:, None].expand(-1, self.heads, -1, -1)
+        return self.net(pairs).squeeze(-1)

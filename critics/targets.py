@@ -1,0 +1,24 @@
+"""Pure functions of the critic's training: the TD target, its loss, Polyak averaging."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def td_target(reward: Tensor, discount: Tensor, next_value: Tensor) -> Tensor:
+    """r + discount * V(s'), all `[S, B]`; a terminal transition has discount 0 in the data."""
+    return reward + discount * next_value
+
+
+def td_loss(values: Tensor, target: Tensor) -> Tensor:
+    """Squared error of each head, summed over heads: values `[S, K, B]`, target `[S, B]` -> `[S, B]`."""
+    return (values - target[:, None]).square().sum(1)
+
+
+@torch.no_grad()
+def polyak(averages: Iterable[Tensor], parameters: Iterable[Tensor], rate: float) -> None:
+    """averages <- (1 - rate) * averages + rate * parameters, in place."""
+    torch._foreach_lerp_(list(averages), list(parameters), rate)

@@ -1,0 +1,14 @@
+"""Policy classes. To add one: a file with a `Policy` and its config, and an entry here."""
+
+from policies.base import Policy, PolicyConfig, TractablePolicy
+from policies.cvae import CVAEConfig
+from policies.diffusion import DiffusionConfig
+from policies.gaussian import GaussianConfig
+
+POLICIES: dict[str, type[PolicyConfig]] = {
+    "diffusion": DiffusionConfig,
+    "gaussian": GaussianConfig,
+    "cvae": CVAEConfig,
+}
+
+__all__ = ["POLICIES", "Policy", "PolicyConfig", "TractablePolicy"]

@@ -1,0 +1,60 @@
+"""What a policy class is: parameters, a behaviour-cloning loss, and samples.
+
+Axes: S seeds, B batch, O observation, A action. A policy owns no optimizer, no EMA and no device logic; all
+its randomness comes from the `rng` it is handed. What a class can do beyond this is stated by its type.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from core.networks import NetworkConfig
+from core.options import Options
+from core.rng import Rng
+from core.types import TaskSpec
+
+
+class Policy(nn.Module, ABC):
+    """S independent policies of one class."""
+
+    #: whether `sample` passes gradients from the actions to the parameters
+    reparameterised: ClassVar[bool] = True
+    #: whether `sample` always lies in [-1, 1]
+    bounded: bool = True
+
+    @abstractmethod
+    def bc_loss(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
+        """The class's own behaviour-cloning loss of each example: obs `[S, B, O]`, act `[S, B, A]` -> `[S, B]`."""
+
+    @abstractmethod
+    def sample(self, obs: Tensor, rng: Rng) -> Tensor:
+        """One action for each observation: `[S, B, O] -> [S, B, A]`."""
+
+
+class TractablePolicy(Policy):
+    """A policy with a density."""
+
+    @abstractmethod
+    def log_prob(self, obs: Tensor, act: Tensor) -> Tensor:
+        """Log-density of each action given its observation, in nats: `[S, B]`."""
+
+    @abstractmethod
+    def mode(self, obs: Tensor) -> Tensor:
+        """The most likely action (before any squashing): `[S, B, O] -> [S, B, A]`."""
+
+
+@dataclass(frozen=True)
+class PolicyConfig(Options):
+    """The options of a policy class; `builds` is the class."""
+
+    builds: ClassVar[type[Policy]]
+
+    def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Policy:
+        """S = len(init) policies, each initialised from its own generator."""
+        return self.builds(self, spec, network, init)  # type: ignore[call-arg]

@@ -1,0 +1,68 @@
+"""Gaussian policy: one mode, diagonal covariance, mean and log-deviation from one network.
+
+With `bound = "tanh"` the Gaussian lies before a tanh, which keeps every action in (-1, 1) and adds the log of
+its derivative to the density (SAC, arXiv 1812.05905, appendix C). With `bound = "none"` *nothing* keeps actions inside
+[-1, 1]: that is the Gaussian of Diffusion-QL's toy comparison, and a third of its samples leave the box.
+Behaviour cloning is the negative log-likelihood, summed over action dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from core.networks import MLP, NetworkConfig
+from core.options import option
+from core.rng import Rng
+from core.types import TaskSpec
+from policies.base import PolicyConfig, TractablePolicy
+
+LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
+#: data at the very edge of the box have no finite preimage under tanh
+EDGE = 1 - 1e-6
+
+
+class GaussianPolicy(TractablePolicy):
+    def __init__(
+        self, config: GaussianConfig, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]
+    ):
+        super().__init__()
+        self.bounded = config.bound == "tanh"
+        self.net = MLP((len(init),), spec.obs_dim, 2 * spec.act_dim, network, init)
+
+    def _mean_and_log_std(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_std = self.net(obs).chunk(2, dim=-1)
+        return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+
+    def log_prob(self, obs: Tensor, act: Tensor) -> Tensor:
+        mean, log_std = self._mean_and_log_std(obs)
+        raw = torch.atanh(act.clamp(-EDGE, EDGE)) if self.bounded else act
+        log_density = -0.5 * ((raw - mean) / log_std.exp()).square() - log_std - 0.5 * math.log(2 * math.pi)
+        if self.bounded:
+            # log(1 - tanh(u)^2), in the form that does not cancel
+            log_density = log_density - 2 * (math.log(2) - raw - F.softplus(-2 * raw))
+        return log_density.sum(-1)
+
+    def bc_loss(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
+        return -self.log_prob(obs, act)
+
+    def sample(self, obs: Tensor, rng: Rng) -> Tensor:
+        mean, log_std = self._mean_and_log_std(obs)
+        raw = mean + log_std.exp() * rng.normal(*mean.shape[1:])
+        return raw.tanh() if self.bounded else raw
+
+    def mode(self, obs: Tensor) -> Tensor:
+        mean, _ = self._mean_and_log_std(obs)
+        return mean.tanh() if self.bounded else mean
+
+
+@dataclass(frozen=True)
+class GaussianConfig(PolicyConfig):
+    builds = GaussianPolicy
+
+    bound: str = option("tanh", "what keeps actions in [-1, 1]: tanh, or none as in the paper", choices=("tanh", "none"))

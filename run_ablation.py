@@ -1,0 +1,38 @@
+"""Run an ablation from the command line: parse, run, say where the results are. See --help."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ablations import results, runner
+from ablations.cli import parse
+from core.options import OptionError
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the exit code: 0 done, 1 training failed, 2 the command cannot be used, 130 interrupted."""
+    try:
+        command = parse(arguments)
+        results.claim(command.out)
+        note = runner.fuse_if_it_pays(command.compile, command.runs)
+        if note:
+            print(note, file=sys.stderr)
+        table = runner.compare(command.runs, command.out, command.device)
+    except OptionError as error:
+        print(f"run_ablation.py: error: {error}", file=sys.stderr)
+        return 2
+    except runner.Diverged as error:
+        print(f"run_ablation.py: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("run_ablation.py: interrupted, nothing written", file=sys.stderr)
+        return 130
+    seeds = len(command.runs[0].seeds)
+    over = f"mean ± half of the 95% interval over {seeds} seeds" if seeds > 1 else "one seed, no interval"
+    print(f"\n{command.runs[0].task}: {over}\n\n{table}\n\nresults: {command.out}\nfigure:  {command.out / 'figure.png'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

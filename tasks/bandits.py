@@ -1,0 +1,123 @@
+"""The four-mode bandit of Diffusion-QL (arXiv 2208.06193, section 4), whose density is known.
+
+10,000 actions in [-1, 1]^2, a quarter around each of (+-0.8, +-0.8) with deviation 0.05, clipped to the box.
+The observation is two zeros, as released. Reward is normal with deviation 0.5 around the mode's mean.
+A bandit is a one-step task: the discount of every transition is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.rng import Rng
+from core.types import TaskSpec, Transitions
+from tasks.base import Act, Evaluation, Task
+
+MODES = {
+    "upper_left": ((-0.8, 0.8), 3.0),
+    "lower_left": ((-0.8, -0.8), 0.0),
+    "upper_right": ((0.8, 0.8), 1.5),
+    "lower_right": ((0.8, -0.8), 5.0),
+}
+CENTRES = torch.tensor([centre for centre, _ in MODES.values()], dtype=torch.float64)
+REWARDS = torch.tensor([reward for _, reward in MODES.values()], dtype=torch.float64)
+BEST = max(MODES, key=lambda name: MODES[name][1])
+STD = 0.05
+REWARD_STD = 0.5
+#: an action within this distance of a centre (4 deviations) is on that mode
+RADIUS = 4 * STD
+DATA_SEED, REFERENCE_SEED = 2022, 2023
+EVALUATION_SAMPLES = 4000
+
+
+class Bandit(Task):
+    spec = TaskSpec("bandit", obs_dim=2, act_dim=2)
+    defaults = {
+        "backup": "reward-only",
+        "network.hidden": 128,
+        "trainer.batch": 100,
+        "improvement.eta": 2.5,
+        "policy.T": 50,
+        "policy.time_dim": 4,
+        "policy.bound": "none",
+    }
+    metrics = {
+        "energy_distance": "to fresh data; 0 is equal",
+        "on_mode": "share of samples within 4 deviations of a mode",
+        "best_mode": "share of samples on the best-paid mode",
+        "other_modes": "share of samples on the three others",
+        "out_of_bounds": "share of samples outside [-1, 1]",
+        "reward": "expected reward of a sample",
+        **{f"share_{name}": f"share of samples on the {name.replace('_', ' ')} mode" for name in MODES},
+    }
+
+    @classmethod
+    def default_budget(cls, names: Mapping[str, str]) -> dict[str, Any]:
+        """A minute or two on two cores; the paper's budget is 100,000 steps."""
+        return {"steps": 8000 if names["improvement"] == "none" else 800}
+
+    def dataset(self, size: int = 10_000) -> Transitions:
+        actions, modes, generator = draw(size, DATA_SEED)
+        reward = REWARDS[modes] + REWARD_STD * torch.randn(size, generator=generator, dtype=torch.float64)
+        zeros = torch.zeros(size, self.spec.obs_dim)
+        return Transitions(zeros, actions.float(), reward.float(), zeros, torch.zeros(size))
+
+    def evaluate(self, act: Act, rng: Rng, seeds: int) -> Evaluation:
+        obs = torch.zeros_like(rng.normal(EVALUATION_SAMPLES, self.spec.obs_dim))
+        actions = act(obs, rng).cpu().double()
+        return _judge(actions)
+
+    def reference(self) -> Evaluation:
+        actions, _, _ = draw(EVALUATION_SAMPLES, REFERENCE_SEED + 1)
+        return _judge(actions[None])
+
+
+def draw(size: int, seed: int) -> tuple[Tensor, Tensor, torch.Generator]:
+    """`size` actions `[n, 2]` of the behaviour, a quarter for each mode, their modes `[n]`, and the generator."""
+    generator = torch.Generator().manual_seed(seed)
+    modes = torch.arange(size) * len(MODES) // size
+    noise = torch.randn(size, 2, generator=generator, dtype=torch.float64)
+    return (CENTRES[modes] + STD * noise).clamp(-1, 1), modes, generator
+
+
+def _judge(actions: Tensor) -> Evaluation:
+    fresh, _, _ = draw(EVALUATION_SAMPLES, REFERENCE_SEED)
+    per_seed = [measure(row, fresh) for row in actions]
+    metrics = {name: np.array([row[name] for row in per_seed]) for name in Bandit.metrics}
+    return Evaluation(metrics, {"actions": actions[:, :1000].float().numpy()})
+
+
+def measure(actions: Tensor, fresh: Tensor) -> dict[str, float]:
+    """All metrics of one seed's actions `[n, 2]` against fresh data `[m, 2]`."""
+    on = (torch.cdist(actions, CENTRES) <= RADIUS).double().mean(0)
+    shares = dict(zip(MODES, on.tolist(), strict=True))
+    return {
+        "energy_distance": energy_distance(actions, fresh),
+        "on_mode": sum(shares.values()),
+        "best_mode": shares[BEST],
+        "other_modes": sum(shares.values()) - shares[BEST],
+        "out_of_bounds": (actions.abs() > 1).any(-1).double().mean().item(),
+        "reward": expected_reward(actions).mean().item(),
+        **{f"share_{name}": share for name, share in shares.items()},
+    }
+
+
+def expected_reward(actions: Tensor) -> Tensor:
+    """E[r | a] under the mixture that made the data, `[n, 2] -> [n]`: almost the nearest mode's reward."""
+    log_likelihood = -(torch.cdist(actions, CENTRES) / STD).square() / 2
+    return log_likelihood.softmax(-1) @ REWARDS
+
+
+def energy_distance(x: Tensor, y: Tensor) -> float:
+    """2 E|x - y| - E|x - x'| - E|y - y'| between two samples `[n, A]`, `[m, A]` (Szekely & Rizzo 2013).
+
+    All pairs are counted, so it is a distance between the samples themselves, never negative, and about
+    E|x - x'| (1/n + 1/m) between two samples of one distribution.
+    """
+    cross, own_x, own_y = (torch.cdist(a, b).mean() for a, b in ((x, y), (x, x), (y, y)))
+    return (2 * cross - own_x - own_y).item()

@@ -1,0 +1,50 @@
+"""What a task is. Axes: S seeds, B batch, O observation, A action, n dataset size."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from core.rng import Rng
+from core.types import TaskSpec, Transitions
+
+#: observations `[S, B, O]` and randomness -> actions `[S, B, A]`
+Act = Callable[[Tensor, Rng], Tensor]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a policy did: for each seed its metrics (arrays `[S]`), and arrays a figure may want (`[S, ...]`)."""
+
+    metrics: dict[str, np.ndarray]
+    samples: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Task(ABC):
+    spec: TaskSpec
+    #: options this task starts from, as on the command line without dashes: {"policy.T": 50, "backup": ...}
+    defaults: ClassVar[dict[str, Any]] = {}
+    #: metric -> what it means, for the table and the figure; the first ones are the headline
+    metrics: ClassVar[dict[str, str]] = {}
+
+    @abstractmethod
+    def dataset(self) -> Transitions:
+        """The data, `[n, ...]`, the same for all seeds."""
+
+    @abstractmethod
+    def evaluate(self, act: Act, rng: Rng, seeds: int) -> Evaluation:
+        """Judge S = `seeds` policies."""
+
+    @classmethod
+    def default_budget(cls, names: Mapping[str, str]) -> dict[str, Any]:
+        """Budget options (`steps`, ...) for a run whose parts have these names."""
+        return {}
+
+    def reference(self) -> Evaluation:
+        """What fresh draws of the behaviour itself score, where the task knows it."""
+        return Evaluation({})
