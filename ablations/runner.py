@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ablations import figures, results, statistics
 from ablations.config import RunConfig
-from core import mish
+from core import fusion
 from core.rng import Rng, SeedRng
 from tasks import TASKS, Task
 from tasks.base import Evaluation
@@ -149,11 +149,11 @@ def fuse_if_it_pays(choice: str, runs: list[RunConfig]) -> str | None:
     """
     pays = any(run.parts.improvement.needs_reparameterised and run.budget.steps >= 500 for run in runs)
     if choice == "off" or (choice == "auto" and not pays):
-        mish.fuse(False)
+        fusion.fuse(False)
         return None
     try:
-        mish.fuse()
+        fusion.fuse()
     except Exception as error:  # the compiler's errors have no common base
-        mish.fuse(False)
+        fusion.fuse(False)
         return f"no working C++ compiler ({type(error).__name__}): activations run unfused, a little slower"
     return None

@@ -1,17 +1,16 @@
 """Mish, x tanh(softplus(x)) (Misra 2019, arXiv 1908.08681), fused: torch's own costs as much as a matrix product.
 
 With n = e^x (e^x + 2), Mish is x n / (n + 2) and its slope (n + 4 x (n - e^x) / (n + 2)) / (n + 2). Both are
-computed in one pass over x, so that the backward pass is a single product. `fuse()` compiles that pass where
-the machine has a compiler; without it the same formulas run as separate operations.
+computed in one pass over x, so that the backward pass is a single product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from core.fusion import fusable, fused
 
 #: above this, x n / (n + 2) is x to the last bit, and e^x would overflow further up
 LINEAR_FROM = 20.0
@@ -25,13 +24,13 @@ def mish_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
     return x * n * r, r * (n + 4 * x * r * (n - e))
 
 
-class _FusedMish(torch.autograd.Function):
-    kernel: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+_kernel = fusable(dynamic=True)(mish_and_slope)
 
+
+class _FusedMish(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        assert _FusedMish.kernel is not None
-        value, slope = _FusedMish.kernel(x)
+        value, slope = _kernel(x)
         ctx.save_for_backward(slope)
         return value
 
@@ -42,14 +41,5 @@ class _FusedMish(torch.autograd.Function):
 
 
 def mish(x: Tensor) -> Tensor:
-    """Mish of each entry, by the fused kernel if `fuse` was called."""
-    return F.mish(x) if _FusedMish.kernel is None else _FusedMish.apply(x)
-
-
-def fuse(on: bool = True) -> None:
-    """Use the compiled kernel (or stop using it). Raises what the compiler raises if there is none."""
-    _FusedMish.kernel = None
-    if on:
-        kernel = torch.compile(mish_and_slope, dynamic=True)
-        kernel(torch.zeros(2, 3, 5))
-        _FusedMish.kernel = kernel
+    """Mish of each entry, by the fused kernel where fusion is on."""
+    return _FusedMish.apply(x) if fused() else F.mish(x)

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.fusion import fused
+from core.mish import mish
 from core.networks import MLP, NetworkConfig, TimeEmbedding, affine
 from core.options import OptionError, option
 from core.rng import Rng
 from core.types import TaskSpec
 from policies.base import Policy, PolicyConfig
-from policies.samplers import Denoiser, ddpm
+from policies.chain import run_chain
+from policies.samplers import Denoiser, ddpm, ddpm_coefficients
 from policies.schedules import SCHEDULES, make_schedule
 
 
@@ -51,26 +54,39 @@ class DiffusionPolicy(Policy):
 
     def sample(self, obs: Tensor, rng: Rng) -> Tensor:
         noise = rng.normal(self.schedule.T + 1, obs.shape[1], self.act_dim)
+        if fused() and self.net.activation is mish and torch.is_grad_enabled():
+            return self._fused_sample(obs, noise)
         return ddpm(self.denoiser(obs), self.schedule, noise)
 
-    def denoiser(self, obs: Tensor) -> Denoiser:
-        """The noise model given obs `[S, B, O]`, with all that a chain's steps share computed once.
+    def _fused_sample(self, obs: Tensor, noise: Tensor) -> Tensor:
+        """`ddpm` as one operation."""
+        of_act, at_time, at_obs = self._first_layer(obs)
+        layers = list(self.net.layers)[1:]
+        coefficients = ddpm_coefficients(self.schedule).to(noise)
+        weights = [of_act, *(layer.weight for layer in layers)]
+        biases = [layer.bias for layer in layers]
+        return run_chain(noise, coefficients, 1.0, at_obs, at_time.flip(1), weights, biases).clamp(-1, 1)
 
-        The first layer is linear in its three inputs, so the parts of the observation and of each of the T
-        times are products of their own, made once for the chain.
-        """
-        first = self.net.layers[0]
-        sizes = [self.act_dim, self.time_dim, obs.shape[-1]]
-        of_act, of_time, of_obs = (part.contiguous() for part in first.weight.split(sizes, dim=-2))
-        steps = torch.arange(self.schedule.T, device=obs.device).expand(obs.shape[0], -1)
-        at_time = self.time(steps) @ of_time
-        at_obs = affine(obs, of_obs, first.bias)
+    def denoiser(self, obs: Tensor) -> Denoiser:
+        """The noise model given obs `[S, B, O]`, with all that a chain's steps share computed once."""
+        of_act, at_time, at_obs = self._first_layer(obs)
 
         def predict(x: Tensor, t: int) -> Tensor:
             context = at_obs + at_time[:, t, None]
             return self.net.tail(torch.baddbmm(context, x, of_act))
 
         return predict
+
+    def _first_layer(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Its weight for x, and its output for each of the T times `[S, T, h]` and each observation `[S, B, h]`.
+
+        The layer is linear in its three inputs, so each part is a product of its own, made once for a chain.
+        """
+        first = self.net.layers[0]
+        sizes = [self.act_dim, self.time_dim, obs.shape[-1]]
+        of_act, of_time, of_obs = (part.contiguous() for part in first.weight.split(sizes, dim=-2))
+        steps = torch.arange(self.schedule.T, device=obs.device).expand(obs.shape[0], -1)
+        return of_act, self.time(steps) @ of_time, affine(obs, of_obs, first.bias)
 
 
 @dataclass(frozen=True)

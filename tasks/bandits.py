@@ -33,6 +33,8 @@ REWARD_STD = 0.5
 RADIUS = 4 * STD
 DATA_SEED, REFERENCE_SEED = 2022, 2023
 EVALUATION_SAMPLES = 4000
+#: of which this many are kept for the figure; evenly spaced, since fresh data come mode by mode
+KEPT_SAMPLES = 1000
 
 
 class Bandit(Task):
@@ -89,7 +91,7 @@ def _judge(actions: Tensor) -> Evaluation:
     fresh, _, _ = draw(EVALUATION_SAMPLES, REFERENCE_SEED)
     per_seed = [measure(row, fresh) for row in actions]
     metrics = {name: np.array([row[name] for row in per_seed]) for name in Bandit.metrics}
-    return Evaluation(metrics, {"actions": actions[:, :1000].float().numpy()})
+    return Evaluation(metrics, {"actions": actions[:, :: EVALUATION_SAMPLES // KEPT_SAMPLES].float().numpy()})
 
 
 def measure(actions: Tensor, fresh: Tensor) -> dict[str, float]:

@@ -18,7 +18,7 @@ from core.networks import NetworkConfig
 from core.types import TaskSpec, Transitions
 from critics import BACKUPS, CriticConfig
 from policies.diffusion import DiffusionConfig
-from policies.samplers import ddpm, ddpm_step
+from policies.samplers import ddpm, ddpm_coefficients, step
 from policies.schedules import make_schedule
 from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig
 from trainers.trainer import Parts, Trainer
@@ -71,7 +71,8 @@ def test_ddpm_chain(golden):
     def denoiser(x, t):
         return 0.3 * x + 0.1 * math.sin(t) + 0.05 * obs.mean(1, keepdim=True)
 
-    first = ddpm_step(denoiser, schedule, noise[:, 0], schedule.T - 1, noise[:, 1])
+    x = noise[:, 0]
+    first = step(denoiser(x, schedule.T - 1), x, noise[:, 1], ddpm_coefficients(schedule)[0].tolist())
     close(first[0], golden["first"])
     close(ddpm(denoiser, schedule, noise)[0], golden["last"])
 

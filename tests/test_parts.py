@@ -10,7 +10,7 @@ from builders import SMALL, SPEC, double_rng, make_dataset, make_trainer, small_
 from torch import nn
 from torch.nn import functional as F
 
-from core import mish
+from core import fusion
 from core.rng import seed_generator
 from critics import CriticConfig
 from critics.backups import ClippedDoubleQ, RewardOnly
@@ -185,11 +185,11 @@ class TestMish:
         results = []
         try:
             for fused in (False, True):
-                mish.fuse(fused)
+                fusion.fuse(fused)
                 trainer = make_trainer(small_config("diffusion"), SEEDS)
                 trainer.train(data, 50, double_rng(SEEDS))
                 results.append([p.detach() for p in trainer.policy.parameters()])
         finally:
-            mish.fuse(False)
+            fusion.fuse(False)
         for a, b in zip(*results, strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-9)

@@ -1,0 +1,1 @@
+"""Speed against a plain reference implementation, both timed in one run."""
