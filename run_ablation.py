@@ -30,7 +30,9 @@ def main(arguments: Sequence[str]) -> int:
         return 130
     seeds = len(command.runs[0].seeds)
     over = f"mean ± half of the 95% interval over {seeds} seeds" if seeds > 1 else "one seed, no interval"
-    print(f"\n{command.runs[0].task}: {over}\n\n{table}\n\nresults: {command.out}\nfigure:  {command.out / 'figure.png'}")
+    print(
+        f"\n{command.runs[0].task}: {over}\n\n{table}\n\nresults: {command.out}\nfigure:  {command.out / 'figure.png'}"
+    )
     return 0
 
 

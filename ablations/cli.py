@@ -61,12 +61,13 @@ def parse(arguments: Sequence[str]) -> Invocation:
     given = {name: value for name, value in vars(known).items() if "." in name and value is not None}
     budget = {f.name: getattr(known, f.name) for f in dataclasses.fields(Budget) if getattr(known, f.name) is not None}
     runs = [
-        make_run(early.task, {**chosen, "policy": policy}, given, tuple(known.seeds), budget)
-        for policy in early.policy
+        make_run(early.task, {**chosen, "policy": policy}, given, tuple(known.seeds), budget) for policy in early.policy
     ]
     _refuse_repeats("--policy", early.policy)
     _refuse_repeats("--seeds", known.seeds)
-    out = known.out or Path("runs") / f"{early.task}-{'-'.join(run.label for run in runs)}-{time.strftime('%m%d-%H%M%S')}"
+    out = (
+        known.out or Path("runs") / f"{early.task}-{'-'.join(run.label for run in runs)}-{time.strftime('%m%d-%H%M%S')}"
+    )
     return Invocation(runs, out, _device(known.device), known.compile)
 
 
@@ -79,10 +80,18 @@ def _names_parser(add_help: bool = False) -> Parser:
         allow_abbrev=False,
     )
     group = parser.add_argument_group("what to compare")
-    group.add_argument("--policy", nargs="+", default=["diffusion"], **_among(CHOICES["policy"]), help="policy class, default: diffusion; several make a comparison")
+    group.add_argument(
+        "--policy",
+        nargs="+",
+        default=["diffusion"],
+        **_among(CHOICES["policy"]),
+        help="policy class, default: diffusion; several make a comparison",
+    )
     group.add_argument("--bc-only", action="store_true", help="behaviour cloning alone: no improvement, no critic")
     for part in ("regularizer", "improvement", "backup", "selection"):
-        group.add_argument(f"--{part}", **_among(CHOICES[part]), help=f"default: {DEFAULT_CHOICES[part]}, or the task's")
+        group.add_argument(
+            f"--{part}", **_among(CHOICES[part]), help=f"default: {DEFAULT_CHOICES[part]}, or the task's"
+        )
     group.add_argument("--task", default="bandit", **_among(TASKS), help="default: bandit")
     return parser
 
@@ -101,13 +110,20 @@ def _among(registry: typing.Mapping[str, Any]) -> dict[str, Any]:
 def _full_parser(task: str, per_policy: list[dict[str, str]]) -> Parser:
     parser = _names_parser(add_help=True)
     group = parser.add_argument_group("the run")
-    group.add_argument("--seeds", nargs="+", type=_seed, default=[0, 1, 2, 3, 4], metavar="N", help="default: 0 1 2 3 4")
+    group.add_argument(
+        "--seeds", nargs="+", type=_seed, default=[0, 1, 2, 3, 4], metavar="N", help="default: 0 1 2 3 4"
+    )
     defaults = [TASKS[task].default_budget(names) for names in per_policy]
     for field in dataclasses.fields(Budget):
         value = defaults[0].get(field.name, field.default)
         _add_field(group, f"--{field.name.replace('_', '-')}", field.name, field, Budget, value)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
-    group.add_argument("--compile", default="auto", choices=("auto", "on", "off"), help="fuse activations with a compiler; default: auto")
+    group.add_argument(
+        "--compile",
+        default="auto",
+        choices=("auto", "on", "off"),
+        help="fuse activations with a compiler; default: auto",
+    )
     group.add_argument("--out", type=Path, metavar="DIR", help="new directory for the results; default: below runs/")
     sections: dict[tuple[str, str], type] = {}
     for names in per_policy:
@@ -135,7 +151,11 @@ def _add_field(group, flag: str, key: str, field: dataclasses.Field, config: typ
     choices = field.metadata["choices"]
     metavar = "|".join(choices) if choices else kind.__name__
     group.add_argument(
-        flag, dest=key, type=kind, metavar=metavar, help=f"{field.metadata['help']}; default: {shown}".replace("%", "%%")
+        flag,
+        dest=key,
+        type=kind,
+        metavar=metavar,
+        help=f"{field.metadata['help']}; default: {shown}".replace("%", "%%"),
     )
 
 
@@ -164,9 +184,7 @@ def _explain_unknown(argument: str, parser: Parser, per_policy: list[dict[str, s
     flag = argument.split("=")[0]
     part, _, field = flag[2:].replace("-", "_").partition(".")
     owners = [
-        name
-        for name, config in CHOICES.get(part, {}).items()
-        if field in {f.name for f in dataclasses.fields(config)}
+        name for name, config in CHOICES.get(part, {}).items() if field in {f.name for f in dataclasses.fields(config)}
     ]
     if owners:
         names = ", ".join(dict.fromkeys(chosen[part] for chosen in per_policy))

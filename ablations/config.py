@@ -102,15 +102,21 @@ def make_run(
         try:
             built[part] = config(**{**defaults, **_of_part(given, part, config)})
         except OptionError as error:
-            raise OptionError(f"--{part}.{error}") from None
+            raise OptionError(f"--{part}.{_dashed(error)}") from None
     try:
         steps = {**TASKS[task].default_budget(names), **budget}
         allowed = Budget(**steps)
     except OptionError as error:
-        raise OptionError(f"--{error}".replace("_", "-")) from None
+        raise OptionError(f"--{_dashed(error)}") from None
     _refuse_impossible(names, built)
     parts = Parts(**{part: built[part] for part in _fields(Parts)})
     return RunConfig(task, names, parts, built["selection"], built["trainer"], allowed, seeds)
+
+
+def _dashed(error: OptionError) -> str:
+    """The message, with the option it starts with as it is written on the command line."""
+    option, _, rest = str(error).partition(" ")
+    return f"{option.replace('_', '-')} {rest}"
 
 
 def _of_part(options: Mapping[str, Any], part: str, config: type) -> dict[str, Any]:

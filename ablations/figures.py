@@ -42,11 +42,11 @@ def draw_samples(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     """One panel for the data and one for each run: samples of all its seeds over the data."""
     runs = run_directories(directory)
     sns.set_theme(style="ticks", context="paper", font_scale=1.1)
-    figure, axes = plt.subplots(1, len(runs) + 1, figsize=(3.1 * (len(runs) + 1), 3.7), layout="constrained")
+    figure, axes = plt.subplots(1, len(runs) + 1, figsize=(3.1 * (len(runs) + 1), 4.4), layout="constrained")
     with np.load(runs[0] / "samples.npz") as stored:
         data = stored["reference_actions"][0]
     palette = sns.color_palette("deep")
-    _scatter(axes[0], data, palette[7], "data", "")
+    _scatter(axes[0], data, palette[7], "data\n", "")
     for axis, run, color in zip(axes[1:], runs, palette, strict=False):
         with np.load(run / "samples.npz") as stored:
             actions = stored["actions"]
@@ -56,9 +56,11 @@ def draw_samples(directory: Path, summary: pd.DataFrame, path: Path) -> None:
         names = json.loads((run / "config.json").read_text())["names"]
         trained = "behaviour cloning" if names["improvement"] == "none" else names["improvement"]
         plural = "s" if seeds > 1 else ""
-        _scatter(axis, thinned, color, f"{names['policy']}, {trained}\n{seeds} seed{plural}", _caption(summary, label(run)))
+        _scatter(
+            axis, thinned, color, f"{names['policy']}, {trained}\n{seeds} seed{plural}", _caption(summary, label(run))
+        )
     axes[0].set_ylabel("action 2")
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
     plt.close(figure)
 
 

@@ -66,7 +66,13 @@ def tidy(record: dict[str, Any], evaluations: list[tuple[int, dict[str, np.ndarr
     factors = {"task": record["task"], **record["names"]}
     return pd.DataFrame(
         [
-            {**{factor: factors[factor] for factor in FACTORS}, "seed": seed, "step": step, "metric": metric, "value": v}
+            {
+                **{factor: factors[factor] for factor in FACTORS},
+                "seed": seed,
+                "step": step,
+                "metric": metric,
+                "value": v,
+            }
             for step, metrics in evaluations
             for metric, values in metrics.items()
             for seed, v in zip(record["seeds"], values.tolist(), strict=True)

@@ -108,7 +108,8 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
     results.tidy(record, metrics).to_csv(directory / "metrics.csv", index=False)
     results.tidy(record, outcome.losses).to_csv(directory / "training.csv", index=False)
     reference = {f"reference_{name}": array for name, array in task.reference().samples.items()}
-    np.savez_compressed(directory / "samples.npz", **outcome.evaluations[-1][1].samples, **reference)
+    samples = {**outcome.evaluations[-1][1].samples, **reference}
+    np.savez_compressed(directory / "samples.npz", **samples)  # type: ignore[arg-type]
     checkpoint.save(directory / "checkpoint.pt", outcome.trainer, outcome.rng)
 
 

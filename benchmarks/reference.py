@@ -148,7 +148,9 @@ class DiffusionQL:
         """One step on a batch: obs `[B, O]`, act `[B, A]`, reward `[B]`, next_obs `[B, O]`, not_done `[B]`."""
         c = self.c
         if not c.bc_only:
-            self._descend(self._critic_loss(obs, act, reward, next_obs, not_done, rng), self.critic, self.critic_optimizer)
+            self._descend(
+                self._critic_loss(obs, act, reward, next_obs, not_done, rng), self.critic, self.critic_optimizer
+            )
         loss = self.actor.loss(act, obs, rng)
         if not c.bc_only:
             q1, q2 = self.critic(obs, self.actor(obs, rng))

@@ -35,7 +35,7 @@ class _FusedMish(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx, grad: Tensor) -> Tensor:
         (slope,) = ctx.saved_tensors
         return grad * slope
 

@@ -6,6 +6,7 @@ Replica s is initialised exactly as one `nn.Linear` would be, from the generator
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,7 +63,9 @@ class MLP(nn.Module):
     ):
         super().__init__()
         sizes = [d_in] + [network.hidden] * network.depth + [d_out]
-        self.layers = nn.ModuleList(Linear(lead, a, b, init) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers: Sequence[Linear] = nn.ModuleList(  # type: ignore[assignment]
+            Linear(lead, a, b, init) for a, b in itertools.pairwise(sizes)
+        )
         self.activation = ACTIVATIONS[network.activation]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,7 +74,7 @@ class MLP(nn.Module):
     def tail(self, first: Tensor) -> Tensor:
         """The network after its first linear layer, whose output (before activation) is `first` `[*lead, B, h]`."""
         hidden = first
-        for layer in list(self.layers)[1:]:
+        for layer in self.layers[1:]:
             hidden = layer(self.activation(hidden))
         return hidden
 

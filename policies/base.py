@@ -57,4 +57,4 @@ class PolicyConfig(Options):
 
     def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Policy:
         """S = len(init) policies, each initialised from its own generator."""
-        return self.builds(self, spec, network, init)  # type: ignore[call-arg]
+        return self.builds(self, spec, network, init)

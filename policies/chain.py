@@ -23,7 +23,14 @@ from core.mish import mish_and_slope
 
 @fusable(dynamic=False)
 def _forward(
-    x: Tensor, context: Tensor, at_time: Tensor, noise: Tensor, c: Tensor, clip: float, weights: list[Tensor], biases: list[Tensor]
+    x: Tensor,
+    context: Tensor,
+    at_time: Tensor,
+    noise: Tensor,
+    c: Tensor,
+    clip: float,
+    weights: list[Tensor],
+    biases: list[Tensor],
 ) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
     """One step: the next x, the prediction of x0 before clipping, and each hidden layer with its slope."""
     hidden, slopes = [], []
@@ -40,7 +47,15 @@ def _forward(
 
 @fusable(dynamic=False)
 def _backward(
-    grad: Tensor, x0: Tensor, c: Tensor, clip: float, slopes: list[Tensor], weights: list[Tensor], of_time: Tensor, of_context: Tensor, of_biases: list[Tensor]
+    grad: Tensor,
+    x0: Tensor,
+    c: Tensor,
+    clip: float,
+    slopes: list[Tensor],
+    weights: list[Tensor],
+    of_time: Tensor,
+    of_context: Tensor,
+    of_biases: list[Tensor],
 ) -> tuple[Tensor, list[Tensor]]:
     """The gradient of the step's x, and of each layer's output; those of the biases and the context are added up."""
     of_x0 = torch.where(x0.abs() <= clip, c[2] * grad, 0)
@@ -55,7 +70,9 @@ def _backward(
 
 class _Chain(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, noise: Tensor, coefficients: Tensor, clip: float, context: Tensor, at_time: Tensor, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx, noise: Tensor, coefficients: Tensor, clip: float, context: Tensor, at_time: Tensor, *parameters: Tensor
+    ) -> Tensor:
         weights, biases = list(parameters[::2]), list(parameters[1::2])
         kept, x = [], noise[:, 0].contiguous()
         for index, c in enumerate(coefficients.unbind()):

@@ -61,7 +61,7 @@ class DiffusionPolicy(Policy):
     def _fused_sample(self, obs: Tensor, noise: Tensor) -> Tensor:
         """`ddpm` as one operation."""
         of_act, at_time, at_obs = self._first_layer(obs)
-        layers = list(self.net.layers)[1:]
+        layers = self.net.layers[1:]
         coefficients = ddpm_coefficients(self.schedule).to(noise)
         weights = [of_act, *(layer.weight for layer in layers)]
         biases = [layer.bias for layer in layers]

@@ -28,9 +28,7 @@ EDGE = 1 - 1e-6
 
 
 class GaussianPolicy(TractablePolicy):
-    def __init__(
-        self, config: GaussianConfig, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]
-    ):
+    def __init__(self, config: GaussianConfig, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]):
         super().__init__()
         self.bounded = config.bound == "tanh"
         self.net = MLP((len(init),), spec.obs_dim, 2 * spec.act_dim, network, init)
@@ -65,4 +63,6 @@ class GaussianPolicy(TractablePolicy):
 class GaussianConfig(PolicyConfig):
     builds = GaussianPolicy
 
-    bound: str = option("tanh", "what keeps actions in [-1, 1]: tanh, or none as in the paper", choices=("tanh", "none"))
+    bound: str = option(
+        "tanh", "what keeps actions in [-1, 1]: tanh, or none as in the paper", choices=("tanh", "none")
+    )

@@ -23,7 +23,9 @@ def ddpm(denoiser: Denoiser, schedule: Schedule, noise: Tensor, clip: float | No
     [-clip, clip], and no gradient passes where the prediction left the box. Returns `[S, B, A]`.
     """
     x = noise[:, 0]
-    for drawn, (t, c) in enumerate(zip(reversed(range(schedule.T)), ddpm_coefficients(schedule).tolist(), strict=True), 1):
+    for drawn, (t, c) in enumerate(
+        zip(reversed(range(schedule.T)), ddpm_coefficients(schedule).tolist(), strict=True), 1
+    ):
         x = step(denoiser(x, t), x, noise[:, drawn], c, clip)
     return x if clip is None else x.clamp(-clip, clip)
 
@@ -36,7 +38,13 @@ def ddpm_coefficients(schedule: Schedule) -> Tensor:
     abar = schedule.alphas_cumprod
     deviation = schedule.posterior_variance.sqrt()
     deviation[0] = 0
-    rows = [(1 / abar).sqrt(), -(1 / abar - 1).sqrt(), schedule.posterior_mean_coef1, schedule.posterior_mean_coef2, deviation]
+    rows = [
+        (1 / abar).sqrt(),
+        -(1 / abar - 1).sqrt(),
+        schedule.posterior_mean_coef1,
+        schedule.posterior_mean_coef2,
+        deviation,
+    ]
     return torch.stack(rows, dim=1).flip(0)
 
 

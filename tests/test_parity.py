@@ -30,7 +30,7 @@ RELATIVE = 1e-8
 
 
 def R(seed: int) -> np.random.RandomState:
-    return np.random.RandomState(seed)  # noqa: NPY002 - the stream the golden numbers were made with
+    return np.random.RandomState(seed)
 
 
 class PreparedRng:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from core import fusion
+from core.mish import mish_and_slope
 from core.rng import seed_generator
 from critics import CriticConfig
 from critics.backups import ClippedDoubleQ, RewardOnly
@@ -152,7 +153,9 @@ def test_softmax_goes_from_argmax_to_uniform_with_temperature(temperature, agree
 def test_softmax_probabilities():
     class Two(nn.Module):
         def sample(self, obs, rng):
-            return torch.tensor([0.0, 1.0], dtype=torch.float64).repeat(obs.shape[1] // 2)[None, :, None].expand(2, -1, 1)
+            return (
+                torch.tensor([0.0, 1.0], dtype=torch.float64).repeat(obs.shape[1] // 2)[None, :, None].expand(2, -1, 1)
+            )
 
     class Q(nn.Module):
         def forward(self, obs, act):
@@ -160,13 +163,15 @@ def test_softmax_probabilities():
 
     obs = torch.zeros(2, 20000, 1, dtype=torch.float64)
     share = SoftmaxQ(candidates=2, temperature=0.5)(Two(), Q(), obs, double_rng(SEEDS)).mean().item()
-    assert share == pytest.approx(1 / (1 + torch.e ** -2), abs=0.01)
+    assert share == pytest.approx(1 / (1 + torch.e**-2), abs=0.01)
 
 
 def test_one_and_mode():
     trainer = make_trainer(small_config("gaussian"), SEEDS)
     obs = batch().obs
-    assert torch.equal(One()(trainer.policy, None, obs, double_rng(SEEDS)), trainer.policy.sample(obs, double_rng(SEEDS)))
+    assert torch.equal(
+        One()(trainer.policy, None, obs, double_rng(SEEDS)), trainer.policy.sample(obs, double_rng(SEEDS))
+    )
     assert torch.equal(Mode()(trainer.policy, None, obs, double_rng(SEEDS)), trainer.policy.mode(obs))
 
 
@@ -175,7 +180,7 @@ class TestMish:
 
     def test_formula_and_slope_are_torchs(self):
         leaf = self.x.clone().requires_grad_()
-        value, slope = mish.mish_and_slope(self.x)
+        value, slope = mish_and_slope(self.x)
         torch.testing.assert_close(value, F.mish(self.x), rtol=1e-12, atol=1e-14)
         torch.testing.assert_close(slope, torch.autograd.grad(F.mish(leaf).sum(), leaf)[0], rtol=1e-10, atol=1e-12)
 

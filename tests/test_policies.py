@@ -56,7 +56,9 @@ class TestContract:
         policy = build(name)
         obs, act = draw()
         parameters = dict(policy.named_parameters())
-        for gradient in torch.autograd.grad(policy.bc_loss(obs, act, double_rng(SEEDS)).sum(), list(parameters.values())):
+        for gradient in torch.autograd.grad(
+            policy.bc_loss(obs, act, double_rng(SEEDS)).sum(), list(parameters.values())
+        ):
             assert (gradient.flatten(1).norm(dim=1) > 0).all()
         if policy.reparameterised:
             actions = policy.sample(obs, double_rng(SEEDS))

@@ -106,7 +106,10 @@ def test_a_seed_draws_the_same_stream_whoever_is_beside_it():
 
 def test_clipping_is_per_replica_and_as_torch_clips():
     g = torch.Generator().manual_seed(0)
-    grads = [torch.randn(2, 3, 4, generator=g, dtype=torch.float64), torch.randn(2, 5, generator=g, dtype=torch.float64)]
+    grads = [
+        torch.randn(2, 3, 4, generator=g, dtype=torch.float64),
+        torch.randn(2, 5, generator=g, dtype=torch.float64),
+    ]
     grads = [grad * torch.tensor([10.0, 0.01]).view(2, *[1] * (grad.dim() - 1)) for grad in grads]
     clipped = clip_per_replica(grads, grad_norms(grads), 1.0)
     for replica in range(2):
@@ -137,13 +140,18 @@ def test_bc_only_builds_no_critic():
     trainer = make_trainer(small_config("cvae"), (0,), improvement="none")
     assert trainer.critic is None
     assert trainer.target_policy is None
-    assert trainer.update(DATA[torch.zeros(1, 8, dtype=torch.long)], double_rng((0,))).keys().isdisjoint({"critic_loss"})
+    assert (
+        trainer.update(DATA[torch.zeros(1, 8, dtype=torch.long)], double_rng((0,))).keys().isdisjoint({"critic_loss"})
+    )
 
 
 def test_eta_zero_is_behaviour_cloning():
     from trainers.improvements import QMax
 
-    bc, q = make_trainer(small_config("gaussian"), (0,), improvement="none"), make_trainer(small_config("gaussian"), (0,))
+    bc, q = (
+        make_trainer(small_config("gaussian"), (0,), improvement="none"),
+        make_trainer(small_config("gaussian"), (0,)),
+    )
     object.__setattr__(q.parts, "improvement", QMax(eta=0.0))
     batch = DATA[torch.arange(8)[None]]
     bc._update_policy(batch, double_rng((0,)))

@@ -52,9 +52,7 @@ class QMax(Improvement):
     needs_reparameterised = True
 
     eta: float = option(1.0, "weight of Q against behaviour cloning", at_least=0)
-    normalizer: str = option(
-        "other-head", "whose mean |Q| divides Q", choices=("other-head", "own-head", "none")
-    )
+    normalizer: str = option("other-head", "whose mean |Q| divides Q", choices=("other-head", "own-head", "none"))
 
     def __call__(self, policy: Policy, critic: Critic | None, batch: Transitions, rng: Rng) -> ActorTerms:
         assert critic is not None

@@ -73,9 +73,7 @@ class SoftmaxQ(Selection):
         return _pick(actions, (values / self.temperature + gumbel).argmax(-1))
 
 
-def candidates(
-    policy: Policy, critic: Critic | None, obs: Tensor, count: int, rng: Rng
-) -> tuple[Tensor, Tensor]:
+def candidates(policy: Policy, critic: Critic | None, obs: Tensor, count: int, rng: Rng) -> tuple[Tensor, Tensor]:
     """`count` samples for each observation `[S, B, O]`: actions `[S, B, N, A]` and their smallest Q `[S, B, N]`."""
     assert critic is not None
     repeated = obs.repeat_interleave(count, dim=1)

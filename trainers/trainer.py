@@ -114,7 +114,9 @@ class Trainer:
         return self.step >= self.config.ema_start and self.step % self.config.ema_every == 0
 
     def _update_critic(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
-        assert self.critic is not None and self.target_critic is not None and self.critic_optimizer is not None
+        assert self.critic is not None
+        assert self.target_critic is not None
+        assert self.critic_optimizer is not None
         with torch.no_grad():
             next_value = self.parts.backup(self.target_critic, self.target_policy, batch, rng)
             target = td_target(batch.reward, batch.discount, next_value)

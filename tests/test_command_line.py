@@ -1,0 +1,141 @@
+"""The command line: what it understands, and that bad input ends in one clear line, exit code 2 and nothing written."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ablations.cli import parse
+from run_ablation import main
+
+ROOT = Path(__file__).parent.parent
+
+BAD = {
+    "--policy difusion": "unknown 'difusion', choose from diffusion, gaussian, cvae; did you mean diffusion?",
+    "--policy zebra": "choose from diffusion, gaussian, cvae",
+    "--policy diffusion diffusion": "--policy: diffusion named more than once",
+    "--policy.T 0": "--policy.T must be at least 1, got 0",
+    "--policy.T many": "--policy.T: invalid int value: 'many'",
+    "--policy.time-dim 5": "--policy.time-dim must be even",
+    "--policy.schedule square": "--policy.schedule must be one of vp, cosine, linear, got 'square'",
+    "--seeds 1 1": "--seeds: 1 named more than once",
+    "--seeds -1": "'-1' is not a seed; seeds are whole numbers from 0",
+    "--seeds 1.5": "'1.5' is not a seed",
+    "--seeds": "--seeds: expected at least one argument",
+    "--steps -5": "--steps must be at least 1, got -5",
+    "--steps 0": "--steps must be at least 1",
+    "--eval-every 0": "--eval-every must be at least 1",
+    "--trainer.lr nan": "--trainer.lr must be a finite number, got nan",
+    "--trainer.lr 0": "--trainer.lr must be greater than 0",
+    "--trainer.ema-decay 1.5": "--trainer.ema-decay must be at most 1",
+    "--improvement.eta -1": "--improvement.eta must be at least 0",
+    "--policy diffusion --policy.latent-clip 1": "--policy.latent-clip is an option of policy cvae, not of diffusion",
+    "--bc-only --improvement.eta 1": "--improvement.eta is an option of improvement q-max, not of none",
+    "--bc-only --improvement q-max": "--bc-only and --improvement q-max exclude each other",
+    "--policy cvae --selection mode": "selection mode needs a policy with a density, which cvae has not",
+    "--stepz 5": "unknown option --stepz; did you mean --steps?",
+    "--qqq 5": "unknown option --qqq; see --help",
+    "stray": "unexpected argument 'stray'",
+    "--device tpu": "--device: unknown 'tpu', choose from auto, cpu, cuda",
+    "--device cuda:99": "--device cuda:99: not here",
+    "--task maze": "unknown 'maze', choose from bandit",
+    "--compile perhaps": "--compile: invalid choice: 'perhaps'",
+}
+
+
+@pytest.mark.parametrize("arguments", BAD)
+def test_bad_input_is_one_line(arguments, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main([*arguments.split(), "--out", str(out)]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("run_ablation.py: error: ")
+    assert printed.err.count("\n") == 1
+    assert BAD[arguments] in printed.err
+    assert printed.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_places_that_cannot_be_written(tmp_path, capsys):
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "precious").write_text("kept")
+    a_file = tmp_path / "file"
+    a_file.write_text("kept")
+    for out, reason in [(full, "already exists"), (a_file, "already exists"), (a_file / "below", "not a writable")]:
+        assert main(["--out", str(out)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"run_ablation.py: error: --out {out}: ")
+        assert reason in error
+        assert error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full", "precious"]
+
+
+def test_as_a_program(tmp_path):
+    """The exit code and the line reach the shell, with no traceback."""
+    call = [sys.executable, str(ROOT / "run_ablation.py"), "--policy", "difusion"]
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("run_ablation.py: error: argument --policy: unknown 'difusion'")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_defaults_are_the_tasks():
+    (run,) = parse(["--policy", "diffusion"]).runs
+    assert run.seeds == (0, 1, 2, 3, 4)
+    assert run.names == {
+        "policy": "diffusion",
+        "regularizer": "bc",
+        "improvement": "q-max",
+        "backup": "reward-only",
+        "selection": "one",
+    }
+    assert (run.parts.policy.T, run.parts.network.hidden, run.trainer.batch) == (50, 128, 100)
+    assert run.parts.improvement.eta == 2.5
+    assert run.trainer.lr == 3e-4
+
+
+def test_bc_only_takes_out_the_improvement_alone():
+    (with_q,), (alone,) = parse([]).runs, parse(["--bc-only"]).runs
+    assert alone.names == {**with_q.names, "improvement": "none"}
+    assert alone.trainer == with_q.trainer
+    assert dataclasses.replace(alone.parts, improvement=with_q.parts.improvement) == with_q.parts
+
+
+def test_the_command_line_overrides_the_task():
+    arguments = (
+        "--policy diffusion --policy.T 7 --trainer.grad-norm 5 --network.hidden 32 --improvement.eta 0.5 --steps 9"
+    )
+    (run,) = parse(arguments.split()).runs
+    assert (run.parts.policy.T, run.trainer.grad_norm, run.parts.network.hidden) == (7, 5.0, 32)
+    assert (run.parts.improvement.eta, run.budget.steps) == (0.5, 9)
+
+
+def test_several_policies_differ_in_nothing_else():
+    runs = parse(["--policy", "diffusion", "gaussian", "cvae", "--policy.T", "7", "--policy.latent-clip", "1"]).runs
+    assert [run.names["policy"] for run in runs] == ["diffusion", "gaussian", "cvae"]
+    assert runs[0].parts.policy.T == 7
+    assert runs[2].parts.policy.latent_clip == 1
+    for run in runs[1:]:
+        assert dataclasses.replace(run.parts, policy=runs[0].parts.policy) == runs[0].parts
+        assert (run.trainer, run.selection, run.budget.steps) == (
+            runs[0].trainer,
+            runs[0].selection,
+            runs[0].budget.steps,
+        )
+
+
+def test_help_shows_the_chosen_parts(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--policy", "cvae", "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert "--policy.latent-clip" in text
+    assert "--policy.schedule" not in text
+    # every option says what it starts from
+    described = text[text.index("the run:") :]
+    assert described.count("default:") >= described.count("\n  --") - 1
