@@ -73,7 +73,7 @@ def _look(run: RunConfig, task: Task, outcome: Outcome, losses: dict[str, Tensor
 
     @torch.no_grad()
     def act(obs: Tensor, rng: Rng) -> Tensor:
-        return run.selection(trainer.policy, trainer.target_critic, obs, rng)
+        return run.selection(trainer.policy, trainer.critics(), obs, rng)
 
     # every evaluation of a run meets the same draws, so that a curve shows the policy and not the noise
     rng = SeedRng(run.seeds, "evaluate", outcome.rng.device)

@@ -1,33 +1,67 @@
-"""Backups: the value of the next state that the critic bootstraps from, `[S, B]`."""
+"""Backups: the value of the next state that the critic bootstraps from, `[S, B]`.
+
+A backup without parameters is its own configuration; one with parameters (IQL's V) is a `ValueBackup`, a module
+that its configuration builds and whose own loss the trainer descends before the critic's.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from core.networks import NetworkConfig
 from core.options import Options
 from core.rng import Rng
-from core.types import Transitions
+from core.types import TaskSpec, Transitions
 from critics.ensemble import Critic
 from policies.base import Policy
 
 
+class Backup(Protocol):
+    def __call__(self, target_critic: Critic, target_policy: Policy | None, batch: Transitions, rng: Rng) -> Tensor:
+        """The bootstrapped next value of each transition, `[S, B]`."""
+        ...
+
+
+class ValueBackup(nn.Module):
+    """A backup that owns a state-value network."""
+
+    @abstractmethod
+    def value(self, obs: Tensor) -> Tensor:
+        """V of each observation, `[S, B, O] -> [S, B]`."""
+
+    @abstractmethod
+    def own_loss(self, target_critic: Critic, batch: Transitions) -> Tensor:
+        """The loss of its parameters, `[S, B]`."""
+
+    def forward(self, target_critic: Critic, target_policy: Policy | None, batch: Transitions, rng: Rng) -> Tensor:
+        return self.value(batch.next_obs)
+
+
 @dataclass(frozen=True)
-class Backup(Options):
-    """The bootstrapped next value. `needs_policy`: whether it asks a target policy for next actions."""
+class BackupConfig(Options):
+    """The options of a backup. `needs_policy`: whether it asks a target policy for next actions."""
 
     needs_policy: ClassVar[bool] = True
+    #: whether what it builds is a `ValueBackup`
+    has_value: ClassVar[bool] = False
 
-    def __call__(self, target_critic: Critic, target_policy: Policy | None, batch: Transitions, rng: Rng) -> Tensor:
+    def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Backup:
+        """The backup of S = len(init) seeds."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class ClippedDoubleQ(Backup):
+class ClippedDoubleQ(BackupConfig):
     """Smallest of the target heads at the target policy's action (Fujimoto et al. 2018, arXiv 1802.09477, eq. 10)."""
+
+    def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Backup:
+        return self
 
     def __call__(self, target_critic: Critic, target_policy: Policy | None, batch: Transitions, rng: Rng) -> Tensor:
         assert target_policy is not None
@@ -36,13 +70,16 @@ class ClippedDoubleQ(Backup):
 
 
 @dataclass(frozen=True)
-class RewardOnly(Backup):
+class RewardOnly(BackupConfig):
     """No bootstrapping, for one-step tasks: what any other backup gives there, without the work."""
 
     needs_policy = False
+
+    def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Backup:
+        return self
 
     def __call__(self, target_critic: Critic, target_policy: Policy | None, batch: Transitions, rng: Rng) -> Tensor:
         return torch.zeros_like(batch.reward)
 
 
-BACKUPS: dict[str, type[Backup]] = {"clipped-double-q": ClippedDoubleQ, "reward-only": RewardOnly}
+BACKUPS: dict[str, type[BackupConfig]] = {"clipped-double-q": ClippedDoubleQ, "reward-only": RewardOnly}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,3 +34,12 @@ class Critic(nn.Module):
         """obs `[S, B, O]`, act `[S, B, A]` -> values `[S, K, B]`."""
         pairs = torch.cat([obs, act], dim=-1)[:, None].expand(-1, self.heads, -1, -1)
         return self.net(pairs).squeeze(-1)
+
+
+class Critics(NamedTuple):
+    """What an improvement or a selection may ask about the worth of actions."""
+
+    online: Critic
+    target: Critic
+    #: V of observations `[S, B, O] -> [S, B]`, where the backup owns one
+    value: Callable[[Tensor], Tensor] | None = None

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from core import fusion
 from core.mish import mish_and_slope
 from core.rng import seed_generator
-from critics import CriticConfig
+from critics import CriticConfig, Critics
 from critics.backups import ClippedDoubleQ, RewardOnly
 from critics.targets import polyak, td_loss, td_target
 from trainers.improvements import QMax
@@ -39,6 +39,11 @@ class Fixed(nn.Module):
 
     def sample(self, obs, rng):
         return self.centre + rng.normal(obs.shape[1], 3)
+
+
+def both(critic):
+    """The critic as its own target."""
+    return Critics(critic, critic)
 
 
 def batch(size=5):
@@ -87,7 +92,7 @@ class Coin:
 @pytest.mark.parametrize("normalizer", ["other-head", "own-head", "none"])
 def test_q_max_picks_a_head_by_the_coin_for_each_seed_and_normalises(normalizer):
     data, policy = batch(), Fixed()
-    weight, bonus = QMax(eta=2.0, normalizer=normalizer)(policy, LinearQ(), data, Coin([0.7, 0.3]))
+    weight, bonus = QMax(eta=2.0, normalizer=normalizer)(policy, both(LinearQ()), data, Coin([0.7, 0.3]))
     values = LinearQ()(data.obs, double_rng(SEEDS).normal(5, 3))
     for seed, head in enumerate((0, 1)):
         scale = {"other-head": values[seed, 1 - head].abs().mean(), "own-head": values[seed, head].abs().mean()}
@@ -106,7 +111,7 @@ def test_normalised_q_max_does_not_see_the_rewards_scale():
     data, policy = batch(), Fixed()
     gradients = []
     for critic in (LinearQ(), Scaled()):
-        bonus = QMax()(policy, critic, data, Coin([0.7, 0.3])).bonus
+        bonus = QMax()(policy, both(critic), data, Coin([0.7, 0.3])).bonus
         gradients.append(torch.autograd.grad(bonus.sum(), policy.centre)[0])
     torch.testing.assert_close(*gradients)
 
@@ -130,12 +135,12 @@ def test_q_max_trains_with_any_number_of_heads(heads):
     trainer = make_trainer(small_config("gaussian"), SEEDS)
     data = batch()
     critic = CriticConfig(heads=heads).build(SPEC, SMALL, [seed_generator(s, "init") for s in SEEDS]).double()
-    assert QMax()(trainer.policy, critic, data, double_rng(SEEDS)).bonus.isfinite().all()
+    assert QMax()(trainer.policy, both(critic), data, double_rng(SEEDS)).bonus.isfinite().all()
 
 
 def test_argmax_picks_the_best_candidate_by_the_smaller_head():
     obs = torch.zeros(2, 4, 2, dtype=torch.float64)
-    chosen = ArgmaxQ(candidates=20)(Fixed(), LinearQ(), obs, double_rng(SEEDS))
+    chosen = ArgmaxQ(candidates=20)(Fixed(), both(LinearQ()), obs, double_rng(SEEDS))
     drawn = double_rng(SEEDS).normal(80, 3).view(2, 4, 20, 3)
     score = torch.minimum(drawn.sum(-1), 2 * drawn.sum(-1))
     assert chosen.shape == (2, 4, 3)
@@ -145,8 +150,8 @@ def test_argmax_picks_the_best_candidate_by_the_smaller_head():
 @pytest.mark.parametrize(("temperature", "agrees"), [(1e-4, 1.0), (1e6, 0.05)])
 def test_softmax_goes_from_argmax_to_uniform_with_temperature(temperature, agrees):
     obs = torch.zeros(2, 2000, 2, dtype=torch.float64)
-    best = ArgmaxQ(candidates=20)(Fixed(), LinearQ(), obs, double_rng(SEEDS))
-    chosen = SoftmaxQ(candidates=20, temperature=temperature)(Fixed(), LinearQ(), obs, double_rng(SEEDS))
+    best = ArgmaxQ(candidates=20)(Fixed(), both(LinearQ()), obs, double_rng(SEEDS))
+    chosen = SoftmaxQ(candidates=20, temperature=temperature)(Fixed(), both(LinearQ()), obs, double_rng(SEEDS))
     assert (best == chosen).all(-1).double().mean().item() == pytest.approx(agrees, abs=0.02)
 
 
@@ -162,7 +167,7 @@ def test_softmax_probabilities():
             return act.squeeze(-1)[:, None]
 
     obs = torch.zeros(2, 20000, 1, dtype=torch.float64)
-    share = SoftmaxQ(candidates=2, temperature=0.5)(Two(), Q(), obs, double_rng(SEEDS)).mean().item()
+    share = SoftmaxQ(candidates=2, temperature=0.5)(Two(), both(Q()), obs, double_rng(SEEDS)).mean().item()
     assert share == pytest.approx(1 / (1 + torch.e**-2), abs=0.01)
 
 

@@ -32,7 +32,7 @@ def one_update(trainer, seeds, perturb_batch=None):
         batch.act[perturb_batch] += 0.1
         batch.reward[perturb_batch] -= 3
     trainer.update(batch, rng)
-    optimizers = (trainer.optimizer, trainer.critic_optimizer)
+    optimizers = trainer.optimizers.values()
     return [o.state[p]["exp_avg"] for o in optimizers for group in o.param_groups for p in group["params"]]
 
 

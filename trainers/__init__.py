@@ -1,7 +1,7 @@
 """The only trainer, and the parts plugged into it: regularizers, improvements, selections."""
 
 from trainers.improvements import IMPROVEMENTS, Improvement
-from trainers.regularizers import REGULARIZERS, Regularizer
+from trainers.regularizers import REGULARIZERS, Regularizer, RegularizerConfig
 from trainers.selection import SELECTIONS, Selection
 from trainers.trainer import Trainer, TrainerConfig
 
@@ -11,6 +11,7 @@ __all__ = [
     "SELECTIONS",
     "Improvement",
     "Regularizer",
+    "RegularizerConfig",
     "Selection",
     "Trainer",
     "TrainerConfig",

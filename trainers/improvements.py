@@ -11,7 +11,7 @@ from torch import Tensor
 from core.options import Options, option
 from core.rng import Rng
 from core.types import Transitions
-from critics.ensemble import Critic
+from critics.ensemble import Critics
 from policies.base import Policy
 
 
@@ -28,7 +28,7 @@ class Improvement(Options):
     #: whether it differentiates Q through the policy's samples
     needs_reparameterised: ClassVar[bool] = False
 
-    def __call__(self, policy: Policy, critic: Critic | None, batch: Transitions, rng: Rng) -> ActorTerms:
+    def __call__(self, policy: Policy, critics: Critics | None, batch: Transitions, rng: Rng) -> ActorTerms:
         raise NotImplementedError
 
 
@@ -36,7 +36,7 @@ class Improvement(Options):
 class NoImprovement(Improvement):
     """Behaviour cloning alone."""
 
-    def __call__(self, policy: Policy, critic: Critic | None, batch: Transitions, rng: Rng) -> ActorTerms:
+    def __call__(self, policy: Policy, critics: Critics | None, batch: Transitions, rng: Rng) -> ActorTerms:
         return ActorTerms(torch.ones_like(batch.reward), torch.zeros_like(batch.reward))
 
 
@@ -54,9 +54,9 @@ class QMax(Improvement):
     eta: float = option(1.0, "weight of Q against behaviour cloning", at_least=0)
     normalizer: str = option("other-head", "whose mean |Q| divides Q", choices=("other-head", "own-head", "none"))
 
-    def __call__(self, policy: Policy, critic: Critic | None, batch: Transitions, rng: Rng) -> ActorTerms:
-        assert critic is not None
-        values = critic(batch.obs, policy.sample(batch.obs, rng))
+    def __call__(self, policy: Policy, critics: Critics | None, batch: Transitions, rng: Rng) -> ActorTerms:
+        assert critics is not None
+        values = critics.online(batch.obs, policy.sample(batch.obs, rng))
         heads = values.shape[1]
         # a coin above 1/2 picks the first of two heads, as released
         chosen = ((1 - rng.uniform()) * heads).long().clamp(max=heads - 1)

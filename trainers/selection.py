@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.options import Options, option
 from core.rng import Rng
-from critics.ensemble import Critic
+from critics.ensemble import Critics
 from policies.base import Policy, TractablePolicy
 
 
@@ -19,7 +19,7 @@ class Selection(Options):
     needs_critic: ClassVar[bool] = False
     needs_mode: ClassVar[bool] = False
 
-    def __call__(self, policy: Policy, critic: Critic | None, obs: Tensor, rng: Rng) -> Tensor:
+    def __call__(self, policy: Policy, critics: Critics | None, obs: Tensor, rng: Rng) -> Tensor:
         """One action `[S, B, A]` for each observation `[S, B, O]`."""
         raise NotImplementedError
 
@@ -28,7 +28,7 @@ class Selection(Options):
 class One(Selection):
     """One sample of the policy."""
 
-    def __call__(self, policy: Policy, critic: Critic | None, obs: Tensor, rng: Rng) -> Tensor:
+    def __call__(self, policy: Policy, critics: Critics | None, obs: Tensor, rng: Rng) -> Tensor:
         return policy.sample(obs, rng)
 
 
@@ -38,7 +38,7 @@ class Mode(Selection):
 
     needs_mode = True
 
-    def __call__(self, policy: Policy, critic: Critic | None, obs: Tensor, rng: Rng) -> Tensor:
+    def __call__(self, policy: Policy, critics: Critics | None, obs: Tensor, rng: Rng) -> Tensor:
         assert isinstance(policy, TractablePolicy)
         return policy.mode(obs)
 
@@ -51,8 +51,8 @@ class ArgmaxQ(Selection):
 
     candidates: int = option(50, "samples to choose from (N)", at_least=1)
 
-    def __call__(self, policy: Policy, critic: Critic | None, obs: Tensor, rng: Rng) -> Tensor:
-        actions, values = candidates(policy, critic, obs, self.candidates, rng)
+    def __call__(self, policy: Policy, critics: Critics | None, obs: Tensor, rng: Rng) -> Tensor:
+        actions, values = candidates(policy, critics, obs, self.candidates, rng)
         return _pick(actions, values.argmax(-1))
 
 
@@ -65,20 +65,20 @@ class SoftmaxQ(Selection):
     candidates: int = option(50, "samples to choose from (N)", at_least=1)
     temperature: float = option(1.0, "of the softmax", above=0)
 
-    def __call__(self, policy: Policy, critic: Critic | None, obs: Tensor, rng: Rng) -> Tensor:
-        actions, values = candidates(policy, critic, obs, self.candidates, rng)
+    def __call__(self, policy: Policy, critics: Critics | None, obs: Tensor, rng: Rng) -> Tensor:
+        actions, values = candidates(policy, critics, obs, self.candidates, rng)
         # the Gumbel-max trick: one uniform draw per candidate, as a prepared stream can provide
         tiny = torch.finfo(values.dtype).tiny
         gumbel = -torch.log(-torch.log(rng.uniform(*values.shape[1:]).clamp(min=tiny)))
         return _pick(actions, (values / self.temperature + gumbel).argmax(-1))
 
 
-def candidates(policy: Policy, critic: Critic | None, obs: Tensor, count: int, rng: Rng) -> tuple[Tensor, Tensor]:
+def candidates(policy: Policy, critics: Critics | None, obs: Tensor, count: int, rng: Rng) -> tuple[Tensor, Tensor]:
     """`count` samples for each observation `[S, B, O]`: actions `[S, B, N, A]` and their smallest Q `[S, B, N]`."""
-    assert critic is not None
+    assert critics is not None
     repeated = obs.repeat_interleave(count, dim=1)
     actions = policy.sample(repeated, rng)
-    values = critic(repeated, actions).amin(1)
+    values = critics.target(repeated, actions).amin(1)
     return actions.unflatten(1, (-1, count)), values.unflatten(1, (-1, count))
 
 

@@ -4,8 +4,9 @@
     actor:   mean_B( weight * coef * regularizer + bonus )
 
 in the order of the released Diffusion-QL: critic, actor against the updated critic, EMA of the actor, Polyak
-average of the critic. Losses stay `[S, B]` until they are reduced here: over B, then summed over S, so that
-each replica sees the gradient of its own run. Gradients are taken with respect to the parameters about to be
+average of the critic. What a backup or a regularizer owns (V, a multiplier, a behaviour model) descends its own loss,
+before the critic and after the actor. Losses stay `[S, B]` until they are reduced here: over B, then summed over S, so
+that each replica sees the gradient of its own run. Gradients are taken with respect to the parameters about to be
 stepped and no others.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +24,13 @@ from core.networks import NetworkConfig
 from core.options import Options, option
 from core.rng import Rng, seed_generator
 from core.types import TaskSpec, Transitions
-from critics.backups import Backup
-from critics.ensemble import Critic, CriticConfig
+from critics.backups import Backup, BackupConfig, ValueBackup
+from critics.ensemble import Critic, CriticConfig, Critics
 from critics.targets import polyak, td_loss, td_target
 from policies.base import Policy, PolicyConfig
 from trainers.improvements import Improvement
 from trainers.optim import clip_per_replica, grad_norms
-from trainers.regularizers import Regularizer
+from trainers.regularizers import Regularizer, RegularizerConfig
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -38,9 +39,13 @@ M = TypeVar("M", bound=nn.Module)
 class TrainerConfig(Options):
     batch: int = option(256, "transitions of each seed's batch", at_least=1)
     lr: float = option(3e-4, "learning rate of the policy (Adam)", above=0)
-    critic_lr: float = option(3e-4, "learning rate of the critic (Adam)", above=0)
+    critic_lr: float = option(3e-4, "learning rate of the critic, and of what other parts own (Adam)", above=0)
     grad_norm: float | None = option(None, "clip each seed's gradients of each network at this norm", above=0)
+    policy_every: int = option(1, "critic steps to one step of the policy (TD3's delay)", at_least=1)
+    bonus_start: int = option(0, "first step at which Q enters the policy's loss (BEAR's warm-up)", at_least=0)
+    bonus_ramp: int = option(0, "steps over which the weight of Q then rises to its full value", at_least=0)
     tau: float = option(0.005, "rate of the target critic's Polyak average", above=0, at_most=1)
+    tau_every: int = option(1, "steps between updates of the target critic", at_least=1)
     ema_decay: float = option(0.995, "decay of the target policy", at_least=0, at_most=1)
     ema_every: int = option(5, "steps between updates of the target policy", at_least=1)
     ema_start: int = option(1000, "first step that updates the target policy; it keeps its start before", at_least=0)
@@ -51,9 +56,9 @@ class Parts:
     """What is plugged into the trainer, and what an ablation swaps."""
 
     policy: PolicyConfig
-    regularizer: Regularizer
+    regularizer: RegularizerConfig
     improvement: Improvement
-    backup: Backup
+    backup: BackupConfig
     critic: CriticConfig
     network: NetworkConfig
 
@@ -77,69 +82,103 @@ class Trainer:
         # initial weights are drawn on the CPU, so that they are the same on every device
         init = [seed_generator(seed, "init") for seed in seeds]
 
-        self.policy = parts.policy.build(spec, parts.network, init).to(device, dtype)
-        self.optimizer = _adam(self.policy, config.lr)
+        def build(part: Any) -> Any:
+            built = part.build(spec, parts.network, init)
+            return built.to(device, dtype) if isinstance(built, nn.Module) else built
+
+        self.policy: Policy = build(parts.policy)
         self.critic: Critic | None = None
         self.target_critic: Critic | None = None
         self.target_policy: Policy | None = None
-        self.critic_optimizer: torch.optim.Optimizer | None = None
+        self.backup: Backup | None = None
+        #: a frozen critic takes no step: it was trained elsewhere
+        self.critic_frozen = False
         if parts.improvement.needs_critic or needs_critic:
-            self.critic = parts.critic.build(spec, parts.network, init).to(device, dtype)
-            self.critic_optimizer = _adam(self.critic, config.critic_lr)
+            self.critic = build(parts.critic)
             self.target_critic = frozen_copy(self.critic)
+            self.backup = build(parts.backup)
             if parts.backup.needs_policy:
                 self.target_policy = frozen_copy(self.policy)
+        self.regularizer: Regularizer = build(parts.regularizer)
+        self.optimizers = {
+            name: torch.optim.Adam(module.parameters(), config.lr if name == "policy" else config.critic_lr, fused=True)
+            for name, module in self.learners().items()
+        }
+
+    def learners(self) -> dict[str, nn.Module]:
+        """Every module that takes gradient steps of its own."""
+        parts = {"policy": self.policy, "critic": self.critic, "backup": self.backup, "regularizer": self.regularizer}
+        return {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+
+    def critics(self) -> Critics | None:
+        """What improvements and selections may ask about the worth of actions."""
+        if self.critic is None or self.target_critic is None:
+            return None
+        value = self.backup.value if isinstance(self.backup, ValueBackup) else None
+        return Critics(self.critic, self.target_critic, value)
 
     def update(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
         """One step on a batch `[S, B, ...]`. Returns each loss and gradient norm (before clipping), `[S]`."""
+        config = self.config
         record: dict[str, Tensor] = {}
-        if self.critic is not None:
+        if self.critic is not None and not self.critic_frozen:
             record |= self._update_critic(batch, rng)
-        record |= self._update_policy(batch, rng)
-        if self.target_policy is not None and self._ema_is_due():
-            polyak(self.target_policy.parameters(), self.policy.parameters(), 1 - self.config.ema_decay)
-        if self.critic is not None and self.target_critic is not None:
-            polyak(self.target_critic.parameters(), self.critic.parameters(), self.config.tau)
+        if self.step % config.policy_every == 0:
+            record |= self._update_policy(batch, rng)
+        if self.target_policy is not None and self.step >= config.ema_start and self.step % config.ema_every == 0:
+            polyak(self.target_policy.parameters(), self.policy.parameters(), 1 - config.ema_decay)
+        if self.critic is not None and self.target_critic is not None and self.step % config.tau_every == 0:
+            polyak(self.target_critic.parameters(), self.critic.parameters(), config.tau)
         self.step += 1
         return record
 
     def train(self, dataset: Transitions, steps: int, rng: Rng) -> dict[str, Tensor]:
-        """`steps` updates on batches drawn uniformly with replacement; returns the last step's record."""
+        """`steps` updates on batches drawn uniformly with replacement; returns the latest record of each part."""
         record: dict[str, Tensor] = {}
         for _ in range(steps):
-            record = self.update(dataset[rng.integers(len(dataset), self.config.batch)], rng)
+            record |= self.update(dataset[rng.integers(len(dataset), self.config.batch)], rng)
         return record
-
-    def _ema_is_due(self) -> bool:
-        return self.step >= self.config.ema_start and self.step % self.config.ema_every == 0
 
     def _update_critic(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
         assert self.critic is not None
         assert self.target_critic is not None
-        assert self.critic_optimizer is not None
+        assert self.backup is not None
+        record: dict[str, Tensor] = {}
+        if isinstance(self.backup, ValueBackup):
+            record["value_loss"] = self.backup.own_loss(self.target_critic, batch).mean(-1)
+            self._descend(record["value_loss"], "backup")
         with torch.no_grad():
-            next_value = self.parts.backup(self.target_critic, self.target_policy, batch, rng)
+            next_value = self.backup(self.target_critic, self.target_policy, batch, rng)
             target = td_target(batch.reward, batch.discount, next_value)
         loss = td_loss(self.critic(batch.obs, batch.act), target).mean(-1)
-        norms = self._descend(loss, self.critic, self.critic_optimizer)
-        return {"critic_loss": loss.detach(), "critic_grad_norm": norms, "target_q": target.mean(-1)}
+        norms = self._descend(loss, "critic")
+        record |= {"critic_loss": loss, "critic_grad_norm": norms, "target_q": target.mean(-1)}
+        return {name: value.detach() for name, value in record.items()}
 
     def _update_policy(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
-        penalty = self.parts.regularizer(self.policy, batch, rng)
-        terms = self.parts.improvement(self.policy, self.critic, batch, rng)
-        loss = (terms.weight * self.parts.regularizer.coef * penalty + terms.bonus).mean(-1)
-        norms = self._descend(loss, self.policy, self.optimizer)
-        return {
-            "regularizer": penalty.detach().mean(-1),
-            "bonus": terms.bonus.detach().mean(-1),
-            "actor_loss": loss.detach(),
-            "actor_grad_norm": norms,
-        }
+        penalty = self.regularizer(self.policy, batch, rng)
+        terms = self.parts.improvement(self.policy, self.critics(), batch, rng)
+        bonus = terms.bonus * self._bonus_weight()
+        loss = (terms.weight * self.parts.regularizer.coef * penalty.value + bonus).mean(-1)
+        record = {"regularizer": penalty.value.mean(-1), "bonus": bonus.mean(-1), "actor_loss": loss}
+        record["actor_grad_norm"] = self._descend(loss, "policy")
+        if penalty.own is not None:
+            record["regularizer_own"] = penalty.own.mean(-1)
+            self._descend(record["regularizer_own"], "regularizer")
+        return {name: value.detach() for name, value in record.items()}
 
-    def _descend(self, loss: Tensor, module: nn.Module, optimizer: torch.optim.Optimizer) -> Tensor:
-        """One step of each replica down its own loss `[S]`; returns the gradient norms `[S]`."""
-        parameters = list(module.parameters())
-        grads: Sequence[Tensor] = torch.autograd.grad(loss.sum(), parameters)
+    def _bonus_weight(self) -> float:
+        since = self.step - self.config.bonus_start
+        if since < 0:
+            return 0.0
+        return min(1.0, (since + 1) / self.config.bonus_ramp) if self.config.bonus_ramp else 1.0
+
+    def _descend(self, loss: Tensor, name: str) -> Tensor:
+        """One step of each replica of a learner down its own loss `[S]`; returns the gradient norms `[S]`."""
+        optimizer = self.optimizers[name]
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        # a loss need not reach every parameter: BCQ's Q-term reaches the perturbation alone
+        grads: Sequence[Tensor] = torch.autograd.grad(loss.sum(), parameters, materialize_grads=True)
         norms = grad_norms(grads)
         if self.config.grad_norm is not None:
             grads = clip_per_replica(grads, norms, self.config.grad_norm)
@@ -148,10 +187,6 @@ class Trainer:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return norms
-
-
-def _adam(module: nn.Module, lr: float) -> torch.optim.Adam:
-    return torch.optim.Adam(module.parameters(), lr=lr, fused=True)
 
 
 def frozen_copy(module: M) -> M:
