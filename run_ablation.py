@@ -15,7 +15,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         command = parse(arguments)
         results.claim(command.out)
-        note = runner.fuse_if_it_pays(command.compile, command.runs)
+        note = runner.fuse_if_it_pays(command.compile, command.runs, command.device)
         if note:
             print(note, file=sys.stderr)
         table = runner.compare(command.runs, command.out, command.device)

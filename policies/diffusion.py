@@ -54,7 +54,7 @@ class DiffusionPolicy(Policy):
 
     def sample(self, obs: Tensor, rng: Rng) -> Tensor:
         noise = rng.normal(self.schedule.T + 1, obs.shape[1], self.act_dim)
-        if fused() and self.net.activation is mish and torch.is_grad_enabled():
+        if fused() and self.net.activation is mish:
             return self._fused_sample(obs, noise)
         return ddpm(self.denoiser(obs), self.schedule, noise)
 
