@@ -148,7 +148,7 @@ def _add_field(group, flag: str, key: str, field: dataclasses.Field, config: typ
     if optional:
         kind = next(member for member in typing.get_args(kind) if member is not type(None))
     shown = "none" if default is None else default
-    choices = field.metadata["choices"]
+    choices = field.metadata["limits"]["choices"]
     metavar = "|".join(choices) if choices else kind.__name__
     group.add_argument(
         flag,

@@ -24,10 +24,20 @@ def option(
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
+    sampling: bool = False,
 ) -> Any:
-    """A dataclass field that carries its help text and its bounds."""
-    metadata = {"help": help, "choices": choices, "at_least": at_least, "above": above, "at_most": at_most}
-    return dataclasses.field(default=default, metadata=metadata)
+    """A dataclass field that carries its help text and its bounds.
+
+    `sampling`: the option changes how a trained policy is sampled and nothing it learned, so that one trained policy
+    can be judged under several values.
+    """
+    limits = {"choices": choices, "at_least": at_least, "above": above, "at_most": at_most}
+    return dataclasses.field(default=default, metadata={"help": help, "limits": limits, "sampling": sampling})
+
+
+def nested(default: Any, help: str) -> Any:
+    """A field that is itself the configuration of a policy class: chosen by name, with options of its own."""
+    return dataclasses.field(default=default, metadata={"help": help, "nested": True})
 
 
 @dataclass(frozen=True)
@@ -36,8 +46,8 @@ class Options:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if field.metadata:
-                problem = _violation(getattr(self, field.name), field.metadata)
+            if "limits" in field.metadata:
+                problem = _violation(getattr(self, field.name), field.metadata["limits"])
                 if problem:
                     raise OptionError(f"{field.name} {problem}, got {getattr(self, field.name)!r}")
 
