@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ablations import results, runner
+from ablations import comparison, runner
 from ablations.cli import parse
 from core.options import OptionError
 
@@ -14,11 +14,11 @@ def main(arguments: Sequence[str]) -> int:
     """Returns the exit code: 0 done, 1 training failed, 2 the command cannot be used, 130 interrupted."""
     try:
         command = parse(arguments)
-        results.claim(command.out)
+        comparison.claim(command.runs, command.out)
         note = runner.fuse_if_it_pays(command.compile, command.runs)
         if note:
             print(note, file=sys.stderr)
-        table = runner.compare(command.runs, command.out, command.device)
+        table = comparison.carry_out(command.runs, command.out, command.device, command.study)
     except OptionError as error:
         print(f"run_ablation.py: error: {error}", file=sys.stderr)
         return 2

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ablations.cli import parse
+from ablations.studies import STUDIES
 from run_ablation import main
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +43,12 @@ BAD = {
     "stray": "unexpected argument 'stray'",
     "--device tpu": "--device: unknown 'tpu', choose from auto, cpu, cuda",
     "--device cuda:99": "--device cuda:99: not here",
+    "--selection argmax-q:candidates=0": "--selection argmax-q:candidates=0: candidates must be at least 1, got 0",
+    "--selection argmax-q:size=3": "--selection argmax-q:size=3: 'size=3' is not one of candidates=...",
+    "--selection one one": "--selection: one named more than once",
+    "--policy gaussian --resample steps=3": "--resample steps=3: this policy class can be sampled in one way only",
+    "--study expresiveness": "did you mean expressiveness?",
+    "--study expressiveness --steps 0": "--steps must be at least 1",
     "--task maze": "unknown 'maze', choose from bandit",
     "--compile perhaps": "--compile: invalid choice: 'perhaps'",
 }
@@ -92,8 +99,8 @@ def test_defaults_are_the_tasks():
         "regularizer": "bc",
         "improvement": "q-max",
         "backup": "reward-only",
-        "selection": "one",
     }
+    assert [view.label for view in run.views] == ["one"]
     assert (run.parts.policy.T, run.parts.network.hidden, run.trainer.batch) == (50, 128, 100)
     assert run.parts.improvement.eta == 2.5
     assert run.trainer.lr == 3e-4
@@ -122,11 +129,39 @@ def test_several_policies_differ_in_nothing_else():
     assert runs[2].parts.policy.latent_clip == 1
     for run in runs[1:]:
         assert dataclasses.replace(run.parts, policy=runs[0].parts.policy) == runs[0].parts
-        assert (run.trainer, run.selection, run.budget.steps) == (
+        assert (run.trainer, run.views, run.budget.steps) == (
             runs[0].trainer,
-            runs[0].selection,
+            runs[0].views,
             runs[0].budget.steps,
         )
+
+
+def test_one_training_is_judged_under_several_selections():
+    (run,) = parse("--selection one argmax-q:candidates=5 argmax-q softmax-q:temperature=0.1".split()).runs
+    assert [view.label for view in run.views] == [
+        "one",
+        "argmax-q:candidates=5",
+        "argmax-q",
+        "softmax-q:temperature=0.1",
+    ]
+    assert run.views[1].selection.candidates == 5
+    assert run.views[3].selection.temperature == 0.1
+    (shared,) = parse("--selection argmax-q softmax-q:candidates=3 --selection.candidates 7".split()).runs
+    assert [view.selection.candidates for view in shared.views] == [7, 3]
+
+
+def test_a_study_is_its_commands_with_what_the_user_adds():
+    command = parse("--study expressiveness --steps 7 --seeds 3".split())
+    assert command.study == "expressiveness"
+    assert [run.label for run in command.runs] == list(STUDIES["expressiveness"].runs)
+    for run in command.runs:
+        assert (run.budget.steps, run.seeds, run.names["improvement"]) == (7, (3,), "none")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_can_be_run(name):
+    runs = parse(["--study", name]).runs
+    assert len({run.label for run in runs}) == len(runs)
 
 
 def test_help_shows_the_chosen_parts(capsys):
