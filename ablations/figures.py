@@ -67,14 +67,63 @@ def draw_curves(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     shown = list(dict.fromkeys(summary["metric"]))[:4]
     figure, axes = _grid(len(shown), height=3.2, share=False)
     for axis, metric in zip(axes, shown, strict=True):
-        rows = summary[summary["metric"] == metric]
-        for color, (name, run) in zip(sns.color_palette("deep", 20), rows.groupby("run", sort=False), strict=False):
-            axis.plot(run["step"], run["mean"], color=color, label=name, marker="." if len(run) == 1 else None)
-            axis.fill_between(run["step"], run["low"], run["high"], color=color, alpha=0.2, linewidth=0)
+        _lines(axis, summary[summary["metric"] == metric], x="step", by="run")
         axis.set(xlabel="training step", title=metric.replace("_", " "))
-        sns.despine(ax=axis)
-    axes[0].legend(frameon=False, fontsize=8)
     _save(figure, path)
+
+
+def draw_denoising(directory: Path, summary: pd.DataFrame, path: Path) -> None:
+    """Quality against network passes for each sampler, against T for each schedule, and for schedule x target."""
+    rows = _with_choices(directory, statistics.final(summary))
+    figure, (energy, modes, steps, heat) = _grid(4, height=3.4, share=False)
+    resampled = rows[rows["views"] > 1]
+    for axis, metric in ((energy, "energy_distance"), (modes, "on_mode")):
+        _lines(axis, resampled[resampled["metric"] == metric], x="forwards", by="sampler_name")
+        axis.set(xscale="log", xlabel="network passes for an action", title=metric.replace("_", " "))
+        axis.set_xticks([2, 5, 10, 20, 50], ["2", "5", "10", "20", "50"], minor=False)
+    energy.set_yscale("log")
+    trained = rows[(rows["metric"] == "energy_distance") & (rows["sampler"] == "as trained") & rows["T"].notna()]
+    _lines(steps, trained[trained["target"] == "epsilon"], x="T", by="schedule")
+    steps.set(xscale="log", yscale="log", xlabel="T, trained and sampled", title="energy distance")
+    steps.set_xticks([5, 10, 20, 50], ["5", "10", "20", "50"], minor=False)
+    at_20 = trained[trained["T"] == 20]
+    text = at_20.assign(text=list(map(format_interval, at_20["mean"], at_20["low"])))
+    table = at_20.pivot(index="schedule", columns="target", values="mean")
+    labels = text.pivot(index="schedule", columns="target", values="text").map(lambda cell: cell.replace(" ± ", "\n± "))
+    sns.heatmap(np.log10(table), annot=labels, fmt="", ax=heat, cmap="rocket", cbar=False, annot_kws={"fontsize": 8})
+    heat.set(title="energy distance at T = 20", xlabel="target", ylabel="")
+    _save(figure, path)
+
+
+def _with_choices(directory: Path, final: pd.DataFrame) -> pd.DataFrame:
+    """Rows with what their run chose (T, schedule, target), the view's sampler and its passes of the network."""
+    columns = []
+    for run in run_directories(directory):
+        config = read_config(run)
+        policy = config["options"]["policy"]
+        for view in config["views"]:
+            sampled = view["policy"] or policy
+            columns.append(
+                {
+                    "label": config["label"],
+                    "sampler": view["sampler_label"],
+                    "forwards": view["forwards"],
+                    "sampler_name": sampled["sampler"],
+                    "views": len(config["views"]),
+                    **{name: policy.get(name) for name in ("T", "schedule", "target")},
+                }
+            )
+    return final.merge(pd.DataFrame(columns), on=["label", "sampler"])
+
+
+def _lines(axis: Axes, rows: pd.DataFrame, x: str, by: str) -> None:
+    """Mean and interval against `x`, one line for each value of `by`."""
+    for color, (name, group) in zip(sns.color_palette("deep"), rows.groupby(by, sort=False), strict=False):
+        line = group.sort_values(x)
+        axis.plot(line[x], line["mean"], color=color, marker="o", markersize=3, label=name)
+        axis.fill_between(line[x], line["low"], line["high"], color=color, alpha=0.2, linewidth=0)
+    axis.legend(frameon=False, fontsize=8)
+    sns.despine(ax=axis)
 
 
 def _grid(panels: int, height: float, share: bool = True) -> tuple[Figure, list[Axes]]:
@@ -120,4 +169,8 @@ def _caption(final: pd.DataFrame) -> str:
     )
 
 
-FIGURES: dict[str, Callable[[Path, pd.DataFrame, Path], None]] = {"samples": draw_samples, "curves": draw_curves}
+FIGURES: dict[str, Callable[[Path, pd.DataFrame, Path], None]] = {
+    "samples": draw_samples,
+    "curves": draw_curves,
+    "denoising": draw_denoising,
+}
