@@ -147,16 +147,14 @@ def _add_field(group, flag: str, key: str, field: dataclasses.Field, config: typ
     optional = isinstance(kind, types.UnionType)
     if optional:
         kind = next(member for member in typing.get_args(kind) if member is not type(None))
-    shown = "none" if default is None else default
+    shown = {None: "none", True: "on", False: "off"}[default] if default is None or kind is bool else default
+    described = f"{field.metadata['help']}; default: {shown}".replace("%", "%%")
+    if kind is bool:
+        group.add_argument(flag, dest=key, action=argparse.BooleanOptionalAction, default=None, help=described)
+        return
     choices = field.metadata["choices"]
     metavar = "|".join(choices) if choices else kind.__name__
-    group.add_argument(
-        flag,
-        dest=key,
-        type=kind,
-        metavar=metavar,
-        help=f"{field.metadata['help']}; default: {shown}".replace("%", "%%"),
-    )
+    group.add_argument(flag, dest=key, type=kind, metavar=metavar, help=described)
 
 
 def _seed(text: str) -> int:

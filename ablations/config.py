@@ -126,10 +126,10 @@ def _of_part(options: Mapping[str, Any], part: str, config: type) -> dict[str, A
 
 def _refuse_impossible(names: Mapping[str, str], built: Mapping[str, Any]) -> None:
     policy, selection = names["policy"], names["selection"]
-    if built["improvement"].needs_reparameterised and not built["policy"].builds.reparameterised:
+    if built["improvement"].needs_reparameterised and not built["policy"].reparameterised:
         raise OptionError(
-            f"improvement {names['improvement']} differentiates through samples, which policy {policy} cannot; "
-            "use --improvement none"
+            f"improvement {names['improvement']} differentiates through samples, and those of policy {policy} "
+            "pass no gradient as configured; use --improvement none"
         )
     if built["selection"].needs_mode and not issubclass(built["policy"].builds, TractablePolicy):
         able = [name for name, config in POLICIES.items() if issubclass(config.builds, TractablePolicy)]
