@@ -16,10 +16,10 @@ def refusal(names: Mapping[str, str], parts: Parts, views: Sequence[View]) -> st
     """Why these parts cannot work together, in one sentence with the alternatives; None where they can."""
     built = parts.policy.builds
     policy = names["policy"]
-    if parts.improvement.needs_reparameterised and not built.reparameterised:
+    if parts.improvement.needs_reparameterised and not parts.policy.reparameterised:
         return (
-            f"improvement {names['improvement']} differentiates through samples, which policy {policy} cannot; "
-            f"use --bc-only, or --policy {_able(lambda p: p.reparameterised)}"
+            f"improvement {names['improvement']} differentiates through samples, and those of policy {policy} "
+            f"pass no gradient as configured; use --bc-only, or --policy {_able(lambda p: p.reparameterised)}"
         )
     for view in views:
         if view.selection.needs_mode and not issubclass(built, TractablePolicy):
