@@ -14,7 +14,7 @@ from typing import Any
 from core.networks import NetworkConfig
 from core.options import OptionError, Options, option
 from critics import BACKUPS, CriticConfig
-from policies import POLICIES, TractablePolicy
+from policies import POLICIES, ModalPolicy
 from tasks import TASKS
 from trainers import IMPROVEMENTS, REGULARIZERS, SELECTIONS, TrainerConfig
 from trainers.selection import Selection
@@ -131,9 +131,9 @@ def _refuse_impossible(names: Mapping[str, str], built: Mapping[str, Any]) -> No
             f"improvement {names['improvement']} differentiates through samples, which policy {policy} cannot; "
             "use --improvement none"
         )
-    if built["selection"].needs_mode and not issubclass(built["policy"].builds, TractablePolicy):
-        able = [name for name, config in POLICIES.items() if issubclass(config.builds, TractablePolicy)]
+    if built["selection"].needs_mode and not issubclass(built["policy"].builds, ModalPolicy):
+        able = [name for name, config in POLICIES.items() if issubclass(config.builds, ModalPolicy)]
         raise OptionError(
-            f"selection {selection} needs a policy with a density, which {policy} has not; "
+            f"selection {selection} needs a policy with a mode, which {policy} has not; "
             f"use --selection one, or --policy {' or '.join(able)}"
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,16 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def nested(default: Any, help: str, *, part: str, accepts: Callable[[Any], bool], needs: str) -> Any:
+    """A dataclass field holding the whole configuration of another part.
+
+    `part` names the kind of part and so where its names are looked up ("policy"); `accepts` says of a configuration
+    class (or of one built) whether it can stand here; `needs` is the same in words, for the message.
+    """
+    metadata = {"help": help, "choices": None, "nested": part, "accepts": accepts, "needs": needs}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
 @dataclass(frozen=True)
 class Options:
     """Base of all configurations: every field declared with `option` is checked on construction."""
@@ -43,6 +54,8 @@ class Options:
 
 
 def _violation(value: Any, limits: Any) -> str | None:
+    if "nested" in limits:
+        return None if isinstance(value, Options) and limits["accepts"](value) else f"must be {limits['needs']}"
     if limits["choices"] is not None and value not in limits["choices"]:
         return "must be one of " + ", ".join(str(choice) for choice in limits["choices"])
     if not isinstance(value, int | float):

@@ -41,6 +41,10 @@ class DiffusionPolicy(Policy):
         # kept in float64 whatever the parameters are, so that no precision of the schedule is lost
         self.register_buffer("alphas_cumprod", self.schedule.alphas_cumprod, persistent=False)
 
+    @property
+    def forwards_per_action(self) -> int:
+        return self.schedule.T
+
     def predict_noise(self, x: Tensor, t: Tensor, obs: Tensor) -> Tensor:
         """x `[S, B, A]`, t `[S, B]`, obs `[S, B, O]` -> eps `[S, B, A]`."""
         return self.net(torch.cat([x, self.time(t), obs], dim=-1))

@@ -139,7 +139,8 @@ class Trainer:
     def _descend(self, loss: Tensor, module: nn.Module, optimizer: torch.optim.Optimizer) -> Tensor:
         """One step of each replica down its own loss `[S]`; returns the gradient norms `[S]`."""
         parameters = list(module.parameters())
-        grads: Sequence[Tensor] = torch.autograd.grad(loss.sum(), parameters)
+        # what this loss does not reach has gradient zero: a perturbation under behaviour cloning alone, say
+        grads: Sequence[Tensor] = torch.autograd.grad(loss.sum(), parameters, materialize_grads=True)
         norms = grad_norms(grads)
         if self.config.grad_norm is not None:
             grads = clip_per_replica(grads, norms, self.config.grad_norm)
