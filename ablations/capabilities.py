@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from ablations.views import View
-from policies import POLICIES, Policy, TractablePolicy
+from policies import POLICIES, ModalPolicy, Policy
 from trainers.trainer import Parts
 
 
@@ -22,10 +22,10 @@ def refusal(names: Mapping[str, str], parts: Parts, views: Sequence[View]) -> st
             f"pass no gradient as configured; use --bc-only, or --policy {_able(lambda p: p.reparameterised)}"
         )
     for view in views:
-        if view.selection.needs_mode and not issubclass(built, TractablePolicy):
+        if view.selection.needs_mode and not issubclass(built, ModalPolicy):
             return (
-                f"selection {view.selection_label} needs a policy with a density, which {policy} has not; "
-                f"use --selection one, or --policy {_able(lambda p: issubclass(p, TractablePolicy))}"
+                f"selection {view.selection_label} needs a policy with a mode, which {policy} has not; "
+                f"use --selection one, or --policy {_able(lambda p: issubclass(p, ModalPolicy))}"
             )
     return None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +36,14 @@ def option(
     return dataclasses.field(default=default, metadata={"help": help, "limits": limits, "sampling": sampling})
 
 
-def nested(default: Any, help: str) -> Any:
-    """A field that is itself the configuration of a policy class: chosen by name, with options of its own."""
-    return dataclasses.field(default=default, metadata={"help": help, "nested": True})
+def nested(default: Any, help: str, *, part: str, accepts: Callable[[Any], bool], needs: str) -> Any:
+    """A dataclass field holding the whole configuration of another part.
+
+    `part` names the kind of part and so where its names are looked up ("policy"); `accepts` says of a configuration
+    class (or of one built) whether it can stand here; `needs` is the same in words, for the message.
+    """
+    metadata = {"help": help, "nested": part, "accepts": accepts, "needs": needs}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,12 @@ class Options:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if "limits" in field.metadata:
-                problem = _violation(getattr(self, field.name), field.metadata["limits"])
-                if problem:
-                    raise OptionError(f"{field.name} {problem}, got {getattr(self, field.name)!r}")
+            value = getattr(self, field.name)
+            if "nested" in field.metadata and not field.metadata["accepts"](value):
+                raise OptionError(f"{field.name} must be {field.metadata['needs']}")
+            problem = _violation(value, field.metadata["limits"]) if "limits" in field.metadata else None
+            if problem:
+                raise OptionError(f"{field.name} {problem}, got {value!r}")
 
 
 def _violation(value: Any, limits: Any) -> str | None:

@@ -27,6 +27,8 @@ class Policy(nn.Module, ABC):
     reparameterised: ClassVar[bool] = True
     #: whether `sample` always lies in [-1, 1]
     bounded: bool = True
+    #: submodules that `bc_loss` does not train: only an improvement through samples does
+    improvement_only: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def bc_loss(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
@@ -36,17 +38,34 @@ class Policy(nn.Module, ABC):
     def sample(self, obs: Tensor, rng: Rng) -> Tensor:
         """One action for each observation: `[S, B, O] -> [S, B, A]`."""
 
+    @property
+    def forwards_per_action(self) -> int:
+        """Passes through a network that one sampled action costs."""
+        return 1
 
-class TractablePolicy(Policy):
+
+class ModalPolicy(Policy):
+    """A policy with a most likely action."""
+
+    @abstractmethod
+    def mode(self, obs: Tensor) -> Tensor:
+        """The most likely action (before any squashing): `[S, B, O] -> [S, B, A]`."""
+
+
+class TractablePolicy(ModalPolicy):
     """A policy with a density."""
 
     @abstractmethod
     def log_prob(self, obs: Tensor, act: Tensor) -> Tensor:
         """Log-density of each action given its observation, in nats: `[S, B]`."""
 
+
+class TransportPolicy(Policy):
+    """A policy that carries standard normal noise to actions by a deterministic map."""
+
     @abstractmethod
-    def mode(self, obs: Tensor) -> Tensor:
-        """The most likely action (before any squashing): `[S, B, O] -> [S, B, A]`."""
+    def transport(self, obs: Tensor, noise: Tensor) -> Tensor:
+        """The action each noise becomes: obs `[S, B, O]`, noise `[S, B, A]` -> `[S, B, A]`."""
 
 
 class DenoisingPolicy(Policy):

@@ -43,6 +43,10 @@ class DiffusionPolicy(DenoiserNetwork):
         self._keep("levels", torch.stack([*of_level, weights], dim=1))
         self._plan(config)
 
+    @property
+    def forwards_per_action(self) -> int:
+        return len(self.rows)
+
     def _plan(self, config: DiffusionConfig) -> None:
         schedule = respace(self.schedule, config.sample_steps or config.T)
         eta = (config.eta,) if config.sampler == "ddim" else ()

@@ -44,6 +44,12 @@ class EDMPolicy(DenoiserNetwork):
         self._keep("coefficients", karras.euler_coefficients(levels, config.sigma_data))
         self.draws = config.sample_steps if config.churn else 0
 
+    @property
+    def forwards_per_action(self) -> int:
+        # the last of Heun's steps ends at noise 0, where there is nothing to correct with
+        steps = len(self.levels) - 1
+        return 2 * steps - 1 if self.config.sampler == "heun" else steps
+
     def denoise(self, x: Tensor, sigma: Tensor, obs: Tensor) -> Tensor:
         """D(x; sigma): x `[S, B, A]`, sigma `[S, B]`, obs `[S, B, O]` -> `[S, B, A]`, not clipped."""
         scale = karras.precondition(sigma[..., None], self.config.sigma_data)

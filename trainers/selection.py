@@ -11,7 +11,7 @@ from torch import Tensor
 from core.options import Options, option
 from core.rng import Rng
 from critics.ensemble import Critics
-from policies.base import Policy, TractablePolicy
+from policies.base import ModalPolicy, Policy
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Mode(Selection):
     needs_mode = True
 
     def __call__(self, policy: Policy, critics: Critics | None, obs: Tensor, rng: Rng) -> Tensor:
-        assert isinstance(policy, TractablePolicy)
+        assert isinstance(policy, ModalPolicy)
         return policy.mode(obs)
 
 
