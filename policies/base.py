@@ -7,7 +7,7 @@ its randomness comes from the `rng` it is handed. What a class can do beyond thi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -58,3 +58,15 @@ class PolicyConfig(Options):
     def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Policy:
         """S = len(init) policies, each initialised from its own generator."""
         return self.builds(self, spec, network, init)
+
+
+class DenoisingPolicy(Policy):
+    """A policy that predicts a clean action from a noised one."""
+
+    @abstractmethod
+    def predict_clean(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
+        """The one-step estimate of the action from `act` noised as in `bc_loss`, differentiable: `[S, B, A]`."""
+
+    @abstractmethod
+    def guided_sample(self, obs: Tensor, rng: Rng, gradient: Callable[[Tensor], Tensor], scale: float) -> Tensor:
+        """One action for each observation, tilted by exp(scale Q); `gradient`: Q's, at actions `[S, B, A]`."""
