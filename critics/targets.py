@@ -20,7 +20,8 @@ def td_loss(values: Tensor, target: Tensor) -> Tensor:
 
 def expectile_loss(excess: Tensor, expectile: float) -> Tensor:
     """|expectile - 1[u < 0]| u^2 of each u = `excess`: least where that expectile of the u's is 0 (IQL, eq. 5)."""
-    return torch.where(excess < 0, 1 - expectile, expectile) * excess.square()
+    squared = excess.square()
+    return torch.where(excess < 0, (1 - expectile) * squared, expectile * squared)
 
 
 @torch.no_grad()

@@ -49,6 +49,33 @@ class TractablePolicy(Policy):
         """The most likely action (before any squashing): `[S, B, O] -> [S, B, A]`."""
 
 
+class DenoisingPolicy(Policy):
+    """A policy that samples by denoising, so that one step of it is an estimate, and each step can be guided."""
+
+    @abstractmethod
+    def predict_clean(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
+        """The one-step estimate of `act` `[S, B, A]` from that action with noise added, in [-1, 1], differentiable.
+
+        Noise and its level are drawn as in `bc_loss` (EDP, arXiv 2305.20081, eq. 7).
+        """
+
+    @abstractmethod
+    def guided_sample(
+        self,
+        obs: Tensor,
+        rng: Rng,
+        gradient: Callable[[Tensor], Tensor],
+        scale: float,
+        through_denoiser: bool = False,
+    ) -> Tensor:
+        """Samples `[S, B, A]` drawn towards exp(scale Q) times the policy; `gradient` is that of Q at actions.
+
+        Each step's estimate of the clean action is moved by scale (1 - abar) / sqrt(abar) gradient(estimate) before
+        it is clipped; with `through_denoiser` along the gradient of Q(estimate) in what the step starts from, which
+        is exact for a Gaussian policy and a linear Q, and costs a backward pass.
+        """
+
+
 @dataclass(frozen=True)
 class PolicyConfig(Options):
     """The options of a policy class; `builds` is the class."""
@@ -58,15 +85,3 @@ class PolicyConfig(Options):
     def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Policy:
         """S = len(init) policies, each initialised from its own generator."""
         return self.builds(self, spec, network, init)
-
-
-class DenoisingPolicy(Policy):
-    """A policy that predicts a clean action from a noised one."""
-
-    @abstractmethod
-    def predict_clean(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
-        """The one-step estimate of the action from `act` noised as in `bc_loss`, differentiable: `[S, B, A]`."""
-
-    @abstractmethod
-    def guided_sample(self, obs: Tensor, rng: Rng, gradient: Callable[[Tensor], Tensor], scale: float) -> Tensor:
-        """One action for each observation, tilted by exp(scale Q); `gradient`: Q's, at actions `[S, B, A]`."""

@@ -34,7 +34,7 @@ BAD = {
     "--trainer.ema-decay 1.5": "--trainer.ema-decay must be at most 1",
     "--improvement.eta -1": "--improvement.eta must be at least 0",
     "--policy diffusion --policy.latent-clip 1": "--policy.latent-clip is an option of policy cvae, not of diffusion",
-    "--bc-only --improvement.eta 1": "--improvement.eta is an option of improvement q-max, not of none",
+    "--bc-only --improvement.eta 1": "--improvement.eta is an option of improvement q-max, one-step, not of none",
     "--bc-only --improvement q-max": "--bc-only and --improvement q-max exclude each other",
     "--policy cvae --selection mode": "selection mode needs a policy with a density, which cvae has not",
     "--stepz 5": "unknown option --stepz; did you mean --steps?",

@@ -118,14 +118,14 @@ class LearnedMultiplier(nn.Module):
     def __init__(self, penalty: Regularizer, threshold: float, seeds: int):
         super().__init__()
         self.penalty, self.threshold = penalty, threshold
-        self.log_multiplier = nn.Parameter(torch.zeros(seeds))
+        self.log_multiplier = nn.Parameter(torch.zeros(seeds, 1))
 
     def forward(self, policy: Policy, batch: Transitions, rng: Rng) -> Penalty:
         # clipped where it is stored, not where it is read: beyond a bound it must still feel the way back
         with torch.no_grad():
             self.log_multiplier.clamp_(LOG_MULTIPLIER_MIN, LOG_MULTIPLIER_MAX)
         value, own = self.penalty(policy, batch, rng)
-        multiplier = self.log_multiplier.exp()[:, None]
+        multiplier = self.log_multiplier.exp()
         dual = -multiplier * (value.detach() - self.threshold)
         return Penalty(multiplier.detach() * value, dual if own is None else own + dual)
 

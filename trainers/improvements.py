@@ -31,6 +31,8 @@ class ActorTerms(NamedTuple):
 @dataclass(frozen=True)
 class Improvement(Options):
     needs_critic: ClassVar[bool] = False
+    #: whether it adds a bonus, which moves the policy without a regularizer; a weight alone cannot
+    adds_bonus: ClassVar[bool] = False
     #: whether it differentiates Q through the policy's samples
     needs_reparameterised: ClassVar[bool] = False
     #: whether it asks for one-step predictions of the clean action
@@ -63,6 +65,7 @@ class QBonus(Improvement):
     """
 
     needs_critic = True
+    adds_bonus = True
 
     eta: float = option(1.0, "weight of Q against the regularizer", at_least=0)
     normalizer: str = option(

@@ -38,6 +38,8 @@ class Regularizer(Protocol):
 class RegularizerConfig(Options):
     """The options of a penalty, `coef` times which enters the actor's loss."""
 
+    #: whether it moves the policy at all; without, only an improvement that adds a bonus can
+    trains: ClassVar[bool] = True
     #: whether it differentiates through the policy's samples
     needs_reparameterised: ClassVar[bool] = False
     #: whether it asks the policy for a density

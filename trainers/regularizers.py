@@ -40,6 +40,8 @@ class SquaredError(PlainRegularizer):
 class NoRegularizer(PlainRegularizer):
     """Nothing: only the improvement moves the policy, and `coef` has no effect."""
 
+    trains = False
+
     def __call__(self, policy: Policy, batch: Transitions, rng: Rng) -> Penalty:
         return Penalty(torch.zeros_like(batch.reward))
 
