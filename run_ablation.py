@@ -7,12 +7,16 @@ from collections.abc import Sequence
 
 from ablations import comparison, runner
 from ablations.cli import parse
+from ablations.listing import listing
 from core.options import OptionError
 
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code: 0 done, 1 training failed, 2 the command cannot be used, 130 interrupted."""
     try:
+        if "--list" in arguments:
+            print(listing())
+            return 0
         command = parse(arguments)
         comparison.claim(command.runs, command.out)
         note = runner.fuse_if_it_pays(command.compile, command.runs)

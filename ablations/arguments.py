@@ -7,11 +7,12 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ablations.config import CHOICES, DEFAULT_CHOICES, Budget, nested_name, sections
+from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from ablations.views import selection_name
 from core.options import OptionError
@@ -49,7 +50,11 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     )
     group = parser.add_argument_group("what to compare")
     policy = "policy class, default: diffusion; several make a comparison"
-    group.add_argument("--policy", nargs="+", default=["diffusion"], **_among(CHOICES["policy"]), help=policy)
+    group.add_argument("--policy", nargs="+", default=[], **_among(CHOICES["policy"]), help=policy)
+    preset = "published method, a row of parts and options that others override; several make a comparison"
+    group.add_argument("--preset", nargs="+", default=[], **_among(PRESETS), help=preset)
+    released = "the preset with its released code's deviations from the paper"
+    group.add_argument("--as-released", action="store_true", help=released)
     for key, default in (nested or {}).items():
         help = f"the policy class inside; default: {default}"
         group.add_argument(f"--{key.replace('_', '-')}", dest=key, **_among(POLICIES), help=help)
@@ -62,6 +67,7 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     resample = "judge the trained policy under other samplers too: option=value,option=value; default: as trained"
     group.add_argument("--resample", nargs="+", default=[], metavar="SAMPLER", help=resample)
     group.add_argument("--task", default="bandit", **_among(TASKS), help="default: bandit")
+    group.add_argument("--list", action="store_true", help="print all parts, presets and studies, and what combines")
     group.add_argument("--study", **_among(STUDIES), help="run a whole study; further options apply to all its runs")
     return parser
 
@@ -78,7 +84,7 @@ def _among(registry: Mapping[str, Any], name_of: typing.Callable[[str], str] = s
     return {"type": known, "metavar": "|".join(registry)}
 
 
-def nested_defaults(per_policy: Sequence[Names]) -> dict[str, str]:
+def nested_defaults(per_policy: Iterable[Names]) -> dict[str, str]:
     """The nested fields of the chosen parts, each with the name of the policy class it holds by default."""
     found = {}
     for names in per_policy:

@@ -45,44 +45,52 @@ def parse(arguments: Sequence[str]) -> Invocation:
         for label, own in study.runs.items():
             made, known = _parse_runs([*shlex.split(f"{study.common} {own}"), *arguments], label)
             runs += made
-    name = early.study or f"{known.task}-{'-'.join(run.label for run in runs)}"
+    name = early.study or f"{known.task.replace(':', '-')}-{'-'.join(run.label for run in runs)}"
     out = known.out or Path("runs") / f"{name[:80]}-{time.strftime('%m%d-%H%M%S')}"
     return Invocation(runs, out, _device(known.device), known.compile, early.study)
 
 
 def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunConfig], argparse.Namespace]:
-    """One run for each policy class named, and all that was said."""
+    """One run for each policy class or preset named, and all that was said."""
     early, _ = names_parser().parse_known_args(arguments)
-    chosen = _chosen_parts(early)
-    per_policy = [choose(early.task, {**chosen, "policy": policy}) for policy in early.policy]
-    inner, _ = names_parser(nested_defaults(per_policy)).parse_known_args(arguments)
+    requests = _named(early, _chosen_parts(early))
+    inner, _ = names_parser(nested_defaults(map(choose, requests))).parse_known_args(arguments)
     within = {key: name for key, name in vars(inner).items() if "." in key and name is not None}
-    per_policy = [{**names, **within} for names in per_policy]
-    selections = early.selection or [per_policy[0]["selection"]]
-    parser = full_parser(early.task, per_policy, selections)
+    requests = [dataclasses.replace(request, names={**request.names, **within}) for request in requests]
+    selections = early.selection or list(dict.fromkeys(choose(request)["selection"] for request in requests))
+    parser = full_parser(early.task, [choose(request) for request in requests], selections)
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
-        raise OptionError(explain_unknown(unknown[0], parser, per_policy, selections))
-    for flag in ("policy", "seeds", "selection", "resample"):
+        raise OptionError(explain_unknown(unknown[0], parser, [choose(request) for request in requests], selections))
+    for flag in ("policy", "preset", "seeds", "selection", "resample"):
         _refuse_repeats(f"--{flag}", getattr(known, flag))
-    given = {
-        name: value for name, value in vars(known).items() if "." in name and name not in within and value is not None
+    said = {name: value for name, value in vars(known).items() if value is not None}
+    common = {
+        "options": {name: value for name, value in said.items() if "." in name and name not in within},
+        "budget": {field.name: said[field.name] for field in dataclasses.fields(Budget) if field.name in said},
+        "selections": known.selection,
+        "resample": known.resample,
+        "seeds": tuple(known.seeds),
+        "label": label,
     }
-    budget = {f.name: getattr(known, f.name) for f in dataclasses.fields(Budget) if getattr(known, f.name) is not None}
-    requests = [
+    return [make_run(dataclasses.replace(request, **common)) for request in requests], known
+
+
+def _named(early: argparse.Namespace, chosen: dict[str, str]) -> list[Request]:
+    """A request for each policy class, for each preset, or for each preset with each policy class in it."""
+    if early.as_released and not early.preset:
+        raise OptionError("--as-released is of a preset; name one with --preset, or leave it out")
+    policies = early.policy or ([None] if early.preset else ["diffusion"])
+    return [
         Request(
-            known.task,
-            {**chosen, **within, "policy": policy},
-            given,
-            known.selection,
-            known.resample,
-            tuple(known.seeds),
-            budget,
-            label,
+            early.task,
+            {**chosen, **({"policy": policy} if policy else {})},
+            preset=preset,
+            as_released=early.as_released,
         )
-        for policy in known.policy
+        for preset in early.preset or [None]
+        for policy in policies
     ]
-    return [make_run(request) for request in requests], known
 
 
 def _chosen_parts(early: argparse.Namespace) -> dict[str, str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablations.capabilities import refusal
+from ablations.presets import PRESETS
 from ablations.views import View, make_views
 from core.networks import NetworkConfig
 from core.options import OptionError, Options, option
@@ -56,6 +57,8 @@ class Request:
     resample: Sequence[str] = ()
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     budget: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    preset: str | None = None
+    as_released: bool = False
     label: str | None = None
 
 
@@ -65,6 +68,7 @@ class RunConfig:
 
     label: str
     task: str
+    preset: str | None
     names: dict[str, str]
     parts: Parts
     views: tuple[View, ...]
@@ -83,6 +87,7 @@ class RunConfig:
         return {
             "label": self.label,
             "task": self.task,
+            "preset": self.preset,
             "names": self.names,
             "options": {**options, "trainer": dataclasses.asdict(self.trainer)},
             "views": [view.record() for view in self.views],
@@ -95,10 +100,26 @@ def _fields(config: type) -> list[str]:
     return [field.name for field in dataclasses.fields(config)]
 
 
-def choose(task: str, chosen: Mapping[str, str]) -> dict[str, str]:
-    """A name for each part: as chosen, else as the task has it, else the testbed's default."""
-    from_task = {part: name for part, name in TASKS[task].defaults.items() if part in CHOICES or part == "selection"}
-    return {**DEFAULT_CHOICES, **from_task, **chosen}
+def of_preset(preset: str | None, as_released: bool) -> dict[str, Any]:
+    """Names and options of a preset in one mapping; nothing without one."""
+    if preset is None:
+        return {}
+    row = PRESETS[preset]
+    return {**row.parts, **row.options, **(row.as_released if as_released else {})}
+
+
+def choose(request: Request) -> dict[str, str]:
+    """A name for each part and nested policy: as asked, else the preset's, the task's, the testbed's default.
+
+    On a one-step task no backup matters, so the one that does no work stands in, unless the improvement asks for V.
+    """
+    task, preset = TASKS[request.task], of_preset(request.preset, request.as_released)
+    layers = ChainMap(dict(request.names), preset, dict(task.defaults), DEFAULT_CHOICES)
+    names = {part: layers[part] for part in (*CHOICES, "selection")}
+    if task.one_step and "backup" not in request.names and not BACKUPS[names["backup"]].has_value:
+        names["backup"] = "reward-only"
+    nested = {key: name for key, name in layers.items() if "." in key and isinstance(name, str) and name in POLICIES}
+    return {**names, **nested}
 
 
 def sections(names: Mapping[str, str]) -> Iterator[tuple[str, str, type]]:
@@ -120,33 +141,51 @@ def _with_nested(prefix: str, name: str, config: type, names: Mapping[str, str])
 
 def nested_name(key: str, field: dataclasses.Field, names: Mapping[str, str]) -> str:
     """The policy class chosen for a nested field, by default that of the field's default."""
-    return names.get(key) or next(name for name, config in POLICIES.items() if isinstance(field.default, config))
+    chosen = names.get(key) or field.metadata["name"]
+    return chosen or next(name for name, config in POLICIES.items() if isinstance(field.default, config))
 
 
 def make_run(request: Request) -> RunConfig:
     """The complete run. Raises `OptionError` where something cannot be."""
-    task = TASKS[request.task]
-    names = choose(request.task, request.names)
-    selections = list(request.selections) or [names.pop("selection")]
-    names.pop("selection", None)
-    options = ChainMap(dict(request.options), dict(task.defaults))
+    task, names = TASKS[request.task], choose(request)
+    selections = list(request.selections) or [names["selection"]]
+    options = ChainMap(dict(request.options), of_preset(request.preset, request.as_released), dict(task.defaults))
+    chosen = list(sections(names))
     built = {
         prefix: _build(prefix, config, names, options, task.defaults)
-        for prefix, _, config in sections(names)
+        for prefix, _, config in chosen
         if "." not in prefix
     }
+    names = {prefix: name for prefix, name, _ in chosen if name}
     parts = Parts(**{part: built[part] for part in _fields(Parts)})
     views = make_views(selections, request.resample, parts.policy, options)
-    problem = refusal(names, parts, views)
+    problem = refusal(names, parts, views, task.has_next_actions)
     if problem:
         raise OptionError(problem)
     try:
         budget = Budget(**{**task.default_budget(names), **request.budget})
     except OptionError as error:
         raise OptionError(f"--{dashed(error)}") from None
-    improvement = "bc" if names["improvement"] == "none" else names["improvement"]
-    label = request.label or f"{names['policy']}-{improvement}"
-    return RunConfig(label, request.task, names, parts, views, built["trainer"], budget, request.seeds)
+    return RunConfig(
+        request.label or _label(request, names),
+        request.task,
+        request.preset and f"{request.preset}{' as released' if request.as_released else ''}",
+        names,
+        parts,
+        views,
+        built["trainer"],
+        budget,
+        request.seeds,
+    )
+
+
+def _label(request: Request, names: Mapping[str, str]) -> str:
+    """A short name: the preset and what replaces its policy, or the policy and how it is trained."""
+    if request.preset:
+        return "-".join([request.preset, *filter(None, [request.names.get("policy")])])
+    regularizer = "" if names["regularizer"] == "bc" else f"-{names['regularizer']}"
+    improvement = "bc" if names["improvement"] == "none" and not regularizer else names["improvement"]
+    return f"{names['policy']}{regularizer}" + ("" if improvement == "none" else f"-{improvement}")
 
 
 def _build(

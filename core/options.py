@@ -36,13 +36,14 @@ def option(
     return dataclasses.field(default=default, metadata={"help": help, "limits": limits, "sampling": sampling})
 
 
-def nested(default: Any, help: str, *, part: str, accepts: Callable[[Any], bool], needs: str) -> Any:
+def nested(default: Any, help: str, *, part: str, accepts: Callable[[Any], bool], needs: str, name: str = "") -> Any:
     """A dataclass field holding the whole configuration of another part.
 
     `part` names the kind of part and so where its names are looked up ("policy"); `accepts` says of a configuration
-    class (or of one built) whether it can stand here; `needs` is the same in words, for the message.
+    whether it can stand here; `needs` is the same in words, for the message. `name` is what the command line chooses
+    where nothing is said and `default` is None.
     """
-    metadata = {"help": help, "nested": part, "accepts": accepts, "needs": needs}
+    metadata = {"help": help, "nested": part, "accepts": accepts, "needs": needs, "name": name}
     return dataclasses.field(default=default, metadata=metadata)
 
 

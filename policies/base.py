@@ -29,6 +29,8 @@ class Policy(nn.Module, ABC):
     bounded: bool = True
     #: submodules that `bc_loss` does not train: only an improvement through samples does
     improvement_only: ClassVar[tuple[str, ...]] = ()
+    #: submodules that `bc_loss` alone trains, since no gradient reaches them through samples
+    cloning_only: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def bc_loss(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:

@@ -104,7 +104,7 @@ def pseudo_huber(error: Tensor) -> Tensor:
 class ConsistencyConfig(PolicyConfig):
     builds = ConsistencyPolicy
 
-    steps: int = option(2, "passes of the sampler", at_least=1)
+    steps: int = option(2, "passes of the sampler", at_least=1, sampling=True)
     levels: int = option(80, "noise levels in training; their neighbours must agree", at_least=2)
     # 80, as for images, is 160 deviations of an action: levels where there is nothing to learn, and each costs accuracy
     sigma_max: float = option(5.0, "largest noise, in actions' units; published for images: 80", at_least=0.1)

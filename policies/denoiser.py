@@ -101,9 +101,9 @@ class DenoiserConfig(PolicyConfig):
 
     time_dim: int = option(16, "size of the time embedding, even", at_least=2)
     grad_steps: int | None = option(
-        None, "pass gradients through the last so many steps alone (default: all)", at_least=0
+        None, "pass gradients through the last so many steps alone (default: all)", at_least=0, sampling=True
     )
-    clip: bool = option(True, "keep each step's estimate of the action in [-1, 1], not the last alone")
+    clip: bool = option(True, "keep each step's estimate of the action in [-1, 1], not the last alone", sampling=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

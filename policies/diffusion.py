@@ -126,11 +126,11 @@ class DiffusionConfig(DenoiserConfig):
     target: str = option("epsilon", "what the network predicts", choices=tuple(TARGETS))
     weighting: str = option("uniform", "weight of each noise level in the loss", choices=tuple(WEIGHTINGS))
     min_snr_gamma: float = option(5.0, "where weighting min-snr caps the signal-to-noise ratio", above=0)
-    sampler: str = option("ddpm", "how actions are drawn", choices=tuple(SAMPLERS))
+    sampler: str = option("ddpm", "how actions are drawn", choices=tuple(SAMPLERS), sampling=True)
     sample_steps: int | None = option(
-        None, "steps of the sampler, evenly spaced from the last (default: T)", at_least=1
+        None, "steps of the sampler, evenly spaced from the last (default: T)", at_least=1, sampling=True
     )
-    eta: float = option(0.0, "noise of sampler ddim: 0 none, 1 that of ddpm", at_least=0, at_most=1)
+    eta: float = option(0.0, "noise of sampler ddim: 0 none, 1 that of ddpm", at_least=0, at_most=1, sampling=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

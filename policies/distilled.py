@@ -27,6 +27,8 @@ from policies.flow import FlowConfig
 class DistilledPolicy(Policy):
     """Student network `[s, z] -> a` beside the base it follows."""
 
+    cloning_only = ("base",)
+
     def __init__(
         self, config: DistilledConfig, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]
     ):

@@ -116,14 +116,14 @@ class EDMConfig(DenoiserConfig):
     builds = EDMPolicy
     SAMPLING = ("sampler", "sample_steps", "churn", "sigma_min", "sigma_max", "rho", "clip", "grad_steps")
 
-    sampler: str = option("heun", "how the ODE is integrated", choices=("heun", "euler"))
-    sample_steps: int = option(10, "noise levels of the sampler", at_least=1)
-    churn: float = option(0.0, "S_churn: noise added afresh while sampling, 0 for none", at_least=0)
+    sampler: str = option("heun", "how the ODE is integrated", choices=("heun", "euler"), sampling=True)
+    sample_steps: int = option(10, "noise levels of the sampler", at_least=1, sampling=True)
+    churn: float = option(0.0, "S_churn: noise added afresh while sampling, 0 for none", at_least=0, sampling=True)
     # the paper's 0.5 is about the deviation of actions that fill the box: 0.58 if uniform, 0.8 for the bandit's
     sigma_data: float = option(0.5, "deviation of the actions, that inputs and targets are scaled by", above=0)
-    sigma_min: float = option(0.002, "lowest noise level of the sampler", above=0)
-    sigma_max: float = option(80.0, "highest noise level of the sampler", above=0)
-    rho: float = option(7.0, "spacing of the levels: 1 even, more is finer near the action", at_least=1)
+    sigma_min: float = option(0.002, "lowest noise level of the sampler", above=0, sampling=True)
+    sigma_max: float = option(80.0, "highest noise level of the sampler", above=0, sampling=True)
+    rho: float = option(7.0, "spacing of the levels: 1 even, more is finer near the action", at_least=1, sampling=True)
     p_mean: float = option(-1.2, "mean of ln sigma in training")
     p_std: float = option(1.2, "deviation of ln sigma in training", above=0)
 

@@ -66,4 +66,4 @@ def euler(field: Field, x: Tensor, steps: int) -> Tensor:
 class FlowConfig(PolicyConfig):
     builds = FlowPolicy
 
-    steps: int = option(10, "Euler steps of the sampler", at_least=1)
+    steps: int = option(10, "Euler steps of the sampler", at_least=1, sampling=True)

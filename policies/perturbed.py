@@ -27,6 +27,7 @@ class PerturbedPolicy(Policy):
     """Bounded whatever the base is, and reparameterised through the perturbation whatever the base is."""
 
     improvement_only = ("perturbation",)
+    cloning_only = ("base",)
 
     def __init__(
         self, config: PerturbedConfig, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]

@@ -41,8 +41,8 @@ KEPT_SAMPLES = 1000
 
 class Bandit(Task):
     spec = TaskSpec("bandit", obs_dim=2, act_dim=2)
+    one_step = True
     defaults = {
-        "backup": "reward-only",
         "network.hidden": 128,
         "trainer.batch": 100,
         "improvement.eta": 2.5,
