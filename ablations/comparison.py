@@ -79,7 +79,9 @@ def claim(runs: Sequence[RunConfig], directory: Path) -> None:
         if (directory / run.label).is_dir():
             there = results.read_config(directory / run.label)
             asked = json.loads(json.dumps(run.record()))
-            changed = [key for key, value in asked.items() if there[key] != value]
+            changed = [key for key, value in asked.items() if key != "views" and there[key] != value]
+            if [view["label"] for view in there["views"]] != [view["label"] for view in asked["views"]]:
+                changed.append("views")
             if changed:
                 raise OptionError(
                     f"--out {directory}: already holds {run.label} with other {', '.join(changed)}; name a new one"

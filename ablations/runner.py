@@ -99,6 +99,11 @@ def _resampled(run: RunConfig, view: View, task: Task, trainer: Trainer) -> Poli
     return twin
 
 
+def _forwards(run: RunConfig, view: View, task: Task, trainer: Trainer) -> int:
+    """Passes through the policy's network that one action of this view costs."""
+    return _resampled(run, view, task, trainer).forwards_per_action * getattr(view.selection, "candidates", 1)
+
+
 def _refuse_divergence(run: RunConfig, losses: dict[str, Tensor], step: int) -> None:
     for name, loss in losses.items():
         bad = [seed for seed, value in zip(run.seeds, loss.tolist(), strict=True) if not np.isfinite(value)]
@@ -114,6 +119,7 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
     parameters = sum(p.numel() for p in outcome.trainer.policy.parameters()) // len(run.seeds)
     record = {
         **run.record(),
+        "views": [{**view.record(), "forwards": _forwards(run, view, task, outcome.trainer)} for view in run.views],
         "steps_done": outcome.trainer.step,
         "interrupted": outcome.interrupted,
         "policy_parameters": parameters,
