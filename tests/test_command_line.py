@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from ablations.cli import parse
+from policies import POLICIES
 from run_ablation import main
 
 ROOT = Path(__file__).parent.parent
 
 BAD = {
-    "--policy difusion": "unknown 'difusion', choose from diffusion, gaussian, cvae; did you mean diffusion?",
-    "--policy zebra": "choose from diffusion, gaussian, cvae",
+    "--policy difusion": f"unknown 'difusion', choose from {', '.join(POLICIES)}; did you mean diffusion?",
+    "--policy zebra": f"choose from {', '.join(POLICIES)}",
     "--policy diffusion diffusion": "--policy: diffusion named more than once",
     "--policy.T 0": "--policy.T must be at least 1, got 0",
     "--policy.T many": "--policy.T: invalid int value: 'many'",
@@ -36,7 +37,7 @@ BAD = {
     "--policy diffusion --policy.latent-clip 1": "--policy.latent-clip is an option of policy cvae, not of diffusion",
     "--bc-only --improvement.eta 1": "--improvement.eta is an option of improvement q-max, not of none",
     "--bc-only --improvement q-max": "--bc-only and --improvement q-max exclude each other",
-    "--policy cvae --selection mode": "selection mode needs a policy with a density, which cvae has not",
+    "--policy cvae --selection mode": "selection mode needs a policy with a mode, which cvae has not",
     "--stepz 5": "unknown option --stepz; did you mean --steps?",
     "--qqq 5": "unknown option --qqq; see --help",
     "stray": "unexpected argument 'stray'",
