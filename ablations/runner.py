@@ -123,6 +123,7 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
         "steps_done": outcome.trainer.step,
         "interrupted": outcome.interrupted,
         "policy_parameters": parameters,
+        "policy_forwards_per_action": outcome.trainer.policy.forwards_per_action,
         "seconds": round(outcome.seconds, 1),
         "environment": results.environment(),
     }
