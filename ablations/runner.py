@@ -25,6 +25,8 @@ from trainers.trainer import Trainer
 
 #: steps between looks at whether the losses are still finite, and between moves of the progress bar
 STRIDE = 20
+#: steps from which building the kernels, some five seconds once on a machine, is earned back
+WORTH_BUILDING = 500
 
 
 class Diverged(RuntimeError):
@@ -146,18 +148,17 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
     checkpoint.save(directory / "checkpoint.pt", outcome.trainer, outcome.rng)
 
 
-def fuse_if_it_pays(choice: str, runs: list[RunConfig]) -> str | None:
-    """Set the fused activation as asked: auto uses it where gradients run through long enough sampling.
+def fuse_if_it_pays(choice: str, runs: list[RunConfig], device: torch.device) -> str | None:
+    """Set the compiled kernels as asked: auto uses them where they are built, or the run is long enough to build them.
 
     Returns one line to show where a compiler was wanted and there is none.
     """
-    pays = any(run.parts.improvement.needs_reparameterised and run.budget.steps >= 500 for run in runs)
+    fusion.fuse(False)
+    pays = fusion.ready(device) or sum(run.budget.steps for run in runs) >= WORTH_BUILDING
     if choice == "off" or (choice == "auto" and not pays):
-        fusion.fuse(False)
         return None
     try:
         fusion.fuse()
-    except Exception as error:  # the compiler's errors have no common base
-        fusion.fuse(False)
-        return f"no working C++ compiler ({type(error).__name__}): activations run unfused, a little slower"
+    except fusion.NoCompiler as error:
+        return f"no working C++ compiler ({error}): training runs uncompiled, several times slower"
     return None

@@ -1,7 +1,7 @@
 """The process's one switch for compiled kernels: off, every function runs as it is written.
 
-`fusable` marks a pure function of tensors that is worth compiling. `fuse()` turns the compiled forms on, for the whole
-process; results differ by rounding only. Needs a working compiler (g++ on the CPU).
+On the CPU the kernels are those of core/native.py, which need a C++ compiler; on a GPU, functions marked `fusable` go
+through `torch.compile`. Results differ by rounding only.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from typing import Any
 
 import torch
 
+from core import native
+from core.native import NoCompiler
+
+__all__ = ["NoCompiler", "fusable", "fuse", "fused", "ready"]
+
 _on = False
 
 
-def fusable(dynamic: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Run the function compiled whenever fusion is on; `dynamic`: one kernel for all sizes, not one for each."""
+def fusable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a pure function of tensors compiled whenever fusion is on and its tensors are on a GPU."""
+    compiled = torch.compile(function, fullgraph=True)
 
-    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
-        compiled = torch.compile(function, dynamic=dynamic, fullgraph=True)
+    @functools.wraps(function)
+    def run(first: torch.Tensor, *args: Any) -> Any:
+        return compiled(first, *args) if _on and first.is_cuda else function(first, *args)
 
-        @functools.wraps(function)
-        def run(*args: Any) -> Any:
-            return compiled(*args) if _on else function(*args)
-
-        return run
-
-    return mark
+    return run
 
 
 def fused() -> bool:
@@ -35,13 +36,15 @@ def fused() -> bool:
     return _on
 
 
+def ready(device: torch.device) -> bool:
+    """Whether fusion can be turned on without compiling anything first."""
+    return device.type == "cpu" and native.is_built(torch.float32)
+
+
 def fuse(on: bool = True) -> None:
-    """Turn fusion on or off. Raises what the compiler raises if it does not work, and leaves it off."""
+    """Turn fusion on or off. Raises `native.NoCompiler` if it cannot be turned on, and leaves it off."""
     global _on
-    if on and not _on:
-        torch.compile(_probe)(torch.zeros(4))
+    if on:
+        native.library(torch.float32)
+        native.reuse_memory()
     _on = on
-
-
-def _probe(x: torch.Tensor) -> torch.Tensor:
-    return x.exp() + 1

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from core import native, network_pass
 from core.fusion import fusable
 from core.mish import mish_and_slope
 
 
-@fusable(dynamic=False)
+@fusable
 def _forward(
     x: Tensor,
     context: Tensor,
@@ -45,7 +46,7 @@ def _forward(
     return c[2] * x0.clamp(-clip, clip) + c[3] * x + c[4] * noise, x0, hidden, slopes
 
 
-@fusable(dynamic=False)
+@fusable
 def _backward(
     grad: Tensor,
     x0: Tensor,
@@ -68,7 +69,7 @@ def _backward(
     return c[3] * grad + c[0] * of_x0 + torch.bmm(of_outputs[0], weights[0].mT), of_outputs
 
 
-class _Chain(torch.autograd.Function):
+class _TorchChain(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx, noise: Tensor, coefficients: Tensor, clip: float, context: Tensor, at_time: Tensor, *parameters: Tensor
@@ -103,6 +104,46 @@ class _Chain(torch.autograd.Function):
         return None, None, None, of_context, of_time, *of_parameters
 
 
+class _Chain(torch.autograd.Function):
+    """The same by the kernels."""
+
+    @staticmethod
+    def forward(
+        ctx, noise: Tensor, coefficients: Tensor, clip: float, context: Tensor, at_time: Tensor, keep: bool, *parameters
+    ) -> Tensor:
+        weights, biases = list(parameters[::2]), list(parameters[1::2])
+        seeds, rows, act = noise.shape[0], *noise.shape[2:]
+        steps, hidden = at_time.shape[1:]
+        width = native.padded(hidden, noise.dtype)
+        kept = noise.new_empty(len(biases), seeds, steps, rows, width) if keep else None
+        states = noise.new_empty(seeds, steps, rows, 2, act) if keep else None
+        x = noise.new_empty(seeds, rows, act)
+        # the first layer's bias is in the context
+        all_biases = [context, *biases]
+        passed = [t.contiguous() for t in (coefficients, noise, context, at_time)]
+        native.call("chain_forward", rows, weights, all_biases, steps, clip, *passed, kept, states, x)
+        if keep:
+            ctx.save_for_backward(passed[0], kept, states, *parameters)
+            ctx.clip = clip
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        coefficients, kept, states, *parameters = ctx.saved_tensors
+        weights = list(parameters[::2])
+        seeds, steps, rows, _, _ = states.shape
+        hidden = weights[0].shape[-1]
+        of_context, of_time = grad.new_empty(seeds, rows, hidden), grad.new_empty(seeds, steps, hidden)
+        of_weights = [torch.empty_like(weight) for weight in weights]
+        of_biases = [torch.empty(seeds, weight.shape[-1], dtype=grad.dtype) for weight in weights]
+        arrays = native.pointers(of_weights), native.pointers(of_biases)
+        given = (steps, ctx.clip, coefficients, kept, states, grad.contiguous(), of_context, of_time, *arrays)
+        native.call("chain_backward", rows, weights, of_biases, *given)
+        pairs = zip(of_biases[1:], of_weights[1:], strict=True)
+        return None, None, None, of_context, of_time, None, of_weights[0], *[g for pair in pairs for g in pair]
+
+
 def run_chain(
     noise: Tensor,
     coefficients: Tensor,
@@ -118,4 +159,7 @@ def run_chain(
     steps), then Mish and a linear layer for each of `weights[1:]` and `biases`. Returns x `[S, B, A]`.
     """
     parameters = [weights[0]] + [p for pair in zip(biases, weights[1:], strict=True) for p in pair]
-    return _Chain.apply(noise, coefficients, clip, context, at_time, *parameters)
+    if not network_pass.applies(noise, weights):
+        return _TorchChain.apply(noise, coefficients, clip, context, at_time, *parameters)
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (context, at_time, *parameters))
+    return _Chain.apply(noise, coefficients, clip, context, at_time, keep, *parameters)

@@ -80,7 +80,7 @@ class DenoiserNetwork(DenoisingPolicy):
         return of_act, self.time(times.expand(obs.shape[0], -1)) @ of_time, affine(obs, of_obs, first.bias)
 
     def _can_fuse(self) -> bool:
-        return fused() and self.net.activation is mish and torch.is_grad_enabled()
+        return fused() and self.net.activation is mish
 
     def _fused_chain(self, obs: Tensor, times: Tensor, noise: Tensor, coefficients: Tensor) -> Tensor:
         """The chain over `times` `[n]` as one operation; noise `[S, 1 or n + 1, B, A]`, coefficients `[n, 5]`."""

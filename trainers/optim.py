@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from core import native
+from core.fusion import fused
 
 
 def grad_norms(grads: Sequence[Tensor]) -> Tensor:
@@ -17,3 +22,56 @@ def clip_per_replica(grads: Sequence[Tensor], norms: Tensor, max_norm: float) ->
     """Gradients scaled so that no replica's norm exceeds `max_norm`, as `clip_grad_norm_` scales one model's."""
     scale = (max_norm / (norms + 1e-6)).clamp(max=1.0)
     return [grad * scale.view(-1, *[1] * (grad.dim() - 1)) for grad in grads]
+
+
+class ReplicaAdam(torch.optim.Adam):
+    """Adam (Kingma & Ba 2015, algorithm 1) over parameters `[S, ...]`, with each replica's gradient clipped alone."""
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float):
+        super().__init__(parameters, lr, fused=True)
+
+    def descend(self, loss: Tensor, max_norm: float | None) -> Tensor:
+        """One step of each replica down its own loss `[S]`; returns the gradients' norms before clipping, `[S]`."""
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        # a loss need not reach every parameter: BCQ's Q-term reaches the perturbation alone
+        grads: Sequence[Tensor] = torch.autograd.grad(loss.sum(), parameters, materialize_grads=True)
+        if fused() and all(p.device.type == "cpu" and p.dtype in native.SCALARS for p in parameters):
+            return self._by_kernel(parameters, grads, max_norm)
+        norms = grad_norms(grads)
+        if max_norm is not None:
+            grads = clip_per_replica(grads, norms, max_norm)
+        for parameter, grad in zip(parameters, grads, strict=True):
+            parameter.grad = grad
+        self.step()
+        self.zero_grad(set_to_none=True)
+        return norms
+
+    @torch.no_grad()
+    def _by_kernel(self, parameters: list[Tensor], grads: Sequence[Tensor], max_norm: float | None) -> Tensor:
+        states = [self.state[p] for p in parameters]
+        if not states[0]:
+            for state, p in zip(states, parameters, strict=True):
+                state["step"] = torch.zeros((), dtype=torch.float32)
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+        torch._foreach_add_([state["step"] for state in states], 1)
+        taken, group = states[0]["step"].item(), self.param_groups[0]
+        beta1, beta2 = group["betas"]
+        rate, root = group["lr"] / (1 - beta1**taken), math.sqrt(1 - beta2**taken)
+        norms = grads[0].new_empty(len(grads[0]))
+        lists = [parameters, [g.contiguous() for g in grads]]
+        lists += [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")]
+        native.adam(lists, norms, max_norm or 0.0, rate, root, beta1, beta2, group["eps"])
+        return norms
+
+
+@contextmanager
+def untracked(*modules: object) -> Iterator[None]:
+    """Within, the parameters of those of `modules` that are modules take no gradient: they are not to be stepped."""
+    parameters = [p for m in modules if isinstance(m, nn.Module) for p in m.parameters() if p.requires_grad]
+    for p in parameters:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in parameters:
+            p.requires_grad_(True)

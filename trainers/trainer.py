@@ -29,7 +29,7 @@ from critics.ensemble import Critic, CriticConfig, Critics
 from critics.targets import polyak, td_loss, td_target
 from policies.base import Policy, PolicyConfig
 from trainers.improvements import Improvement
-from trainers.optim import clip_per_replica, grad_norms
+from trainers.optim import ReplicaAdam, untracked
 from trainers.regularizers import Regularizer, RegularizerConfig
 
 M = TypeVar("M", bound=nn.Module)
@@ -101,7 +101,7 @@ class Trainer:
                 self.target_policy = frozen_copy(self.policy)
         self.regularizer: Regularizer = build(parts.regularizer)
         self.optimizers = {
-            name: torch.optim.Adam(module.parameters(), config.lr if name == "policy" else config.critic_lr, fused=True)
+            name: ReplicaAdam(module.parameters(), config.lr if name == "policy" else config.critic_lr)
             for name, module in self.learners().items()
         }
 
@@ -157,7 +157,8 @@ class Trainer:
 
     def _update_policy(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
         penalty = self.regularizer(self.policy, batch, rng)
-        terms = self.parts.improvement(self.policy, self.critics(), batch, rng)
+        with untracked(self.critic, self.backup):
+            terms = self.parts.improvement(self.policy, self.critics(), batch, rng)
         bonus = terms.bonus * self._bonus_weight()
         loss = (terms.weight * self.parts.regularizer.coef * penalty.value + bonus).mean(-1)
         record = {"regularizer": penalty.value.mean(-1), "bonus": bonus.mean(-1), "actor_loss": loss}
@@ -175,18 +176,7 @@ class Trainer:
 
     def _descend(self, loss: Tensor, name: str) -> Tensor:
         """One step of each replica of a learner down its own loss `[S]`; returns the gradient norms `[S]`."""
-        optimizer = self.optimizers[name]
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        # a loss need not reach every parameter: BCQ's Q-term reaches the perturbation alone
-        grads: Sequence[Tensor] = torch.autograd.grad(loss.sum(), parameters, materialize_grads=True)
-        norms = grad_norms(grads)
-        if self.config.grad_norm is not None:
-            grads = clip_per_replica(grads, norms, self.config.grad_norm)
-        for parameter, grad in zip(parameters, grads, strict=True):
-            parameter.grad = grad
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return norms
+        return self.optimizers[name].descend(loss, self.config.grad_norm)
 
 
 def frozen_copy(module: M) -> M:

@@ -1,0 +1,392 @@
+// Networks of S replicas on the CPU: each thread carries its own rows through every layer, and through every step of a
+// sampling chain, inside its cache; nothing waits for another thread until the whole pass is done.
+//
+// A network is linear, Mish, ..., linear, with `depth` hidden layers of `hidden` units. Inside, rows are padded to whole
+// vectors, weights are repacked into panels of two vectors, and kept tensors hold what each hidden layer was before its
+// activation. Compiled at run time by core/native.py, once for each scalar type T; core/network_pass.py says the same in torch.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <vector>
+
+namespace {
+using std::min;
+
+template <class S> struct Simd {
+    static constexpr long n = 64 / sizeof(S);
+    typedef S V __attribute__((vector_size(64), aligned(sizeof(S)), may_alias));
+    typedef std::conditional_t<sizeof(S) == 4, int32_t, int64_t> I;
+    typedef I VI __attribute__((vector_size(64), aligned(sizeof(S)), may_alias));
+};
+using V = Simd<T>::V;
+constexpr long LANES = Simd<T>::n, PANEL = 2 * LANES;
+
+constexpr long pad(long n) { return (n + LANES - 1) / LANES * LANES; }
+inline V& at(T* p) { return *reinterpret_cast<V*>(p); }
+inline const V& at(const T* p) { return *reinterpret_cast<const V*>(p); }
+
+constexpr double inverse_factorial(int n) { return n < 2 ? 1.0 : inverse_factorial(n - 1) / n; }
+
+// e^x by 2^k times a Taylor polynomial on [-ln 2 / 2, ln 2 / 2], exact to rounding
+inline V exponential(V x) {
+    constexpr bool single = sizeof(T) == 4;
+    constexpr T magic = single ? T(12582912.0) : T(6755399441055744.0), low = single ? -87 : -708;
+    constexpr T ln2_high = single ? T(0.693359375) : T(6.93145751953125e-1);
+    constexpr T ln2_low = single ? T(-2.12194440e-4) : T(1.42860682030941723212e-6);
+    x = x > low ? x : V{} + low;
+    V shifted = x * T(1.44269504088896340736) + magic, k = shifted - magic;
+    V r = x - k * ln2_high - k * ln2_low, p = V{} + T(1);
+    constexpr int order = single ? 7 : 13;
+    p *= T(inverse_factorial(order));
+    for (int i = order - 1; i >= 0; --i) p = p * r + T(inverse_factorial(i));
+    auto bits = (typename Simd<T>::VI&)shifted << (single ? 23 : 52);
+    bits += (typename Simd<T>::VI&)p;
+    return (V&)bits;
+}
+
+// Mish, and its slope where asked: with n = e^x (e^x + 2), x n / (n + 2) and (n + 4 x (n - e^x) / (n + 2)) / (n + 2)
+template <bool SLOPE> inline void mish(const T* z, T* value, T* slope, long n) {
+    for (long i = 0; i < n; i += LANES) {
+        V x = at(z + i), e = exponential(x < T(20) ? x : V{} + T(20)), m = e * (e + 2), r = 1 / (m + 2);
+        at(value + i) = x * m * r;
+        if (SLOPE) at(slope + i) = r * (m + 4 * x * r * (m - e));
+    }
+}
+
+// MR rows by NV vectors of c += a b over k = 0 .. K - 1, held in registers
+template <int MR, int NV>
+void tile(long K, const T* a, long a_row, long a_k, const T* b, long b_k, T* c, long c_row) {
+    V sum[MR][NV];
+    for (int i = 0; i < MR; ++i)
+        for (int j = 0; j < NV; ++j) sum[i][j] = at(c + i * c_row + j * LANES);
+    for (long k = 0; k < K; ++k) {
+        V right[NV];
+        for (int j = 0; j < NV; ++j) right[j] = at(b + k * b_k + j * LANES);
+        for (int i = 0; i < MR; ++i)
+            for (int j = 0; j < NV; ++j) sum[i][j] += a[i * a_row + k * a_k] * right[j];
+    }
+    for (int i = 0; i < MR; ++i)
+        for (int j = 0; j < NV; ++j) at(c + i * c_row + j * LANES) = sum[i][j];
+}
+
+constexpr int TALL = 12;
+template <int MR, int NV, class... A> void tile_of(int rows, A... args) {
+    if (rows == MR) tile<MR, NV>(args...);
+    else if constexpr (MR > 1) tile_of<MR - 1, NV>(rows, args...);
+}
+
+// c[M, N] += a[M, K] b[K, N]; N a multiple of LANES; b in panels (packed), or plain rows `b_row` apart
+void product(long M, long N, long K, const T* a, long a_row, long a_k, const T* b, long b_row, T* c, long c_row) {
+    long tiles = (M + TALL - 1) / TALL;
+    for (long n = 0; n < N; n += PANEL) {
+        bool wide = N - n >= PANEL;
+        const T* panel = b_row ? b + n : b + n * K;
+        long b_k = b_row ? b_row : wide ? PANEL : LANES;
+        for (long t = 0; t < tiles; ++t) {
+            long from = M * t / tiles, rows = M * (t + 1) / tiles - from;
+            const T* left = a + from * a_row;
+            T* out = c + from * c_row + n;
+            if (wide) tile_of<TALL, 2>(rows, K, left, a_row, a_k, panel, b_k, out, c_row);
+            else tile_of<TALL, 1>(rows, K, left, a_row, a_k, panel, b_k, out, c_row);
+        }
+    }
+}
+
+// b[K, N] with element (k, n) at b[k * k_stride + n * n_stride], into zero-padded panels
+void pack(const T* b, long K, long N, long k_stride, long n_stride, T* to) {
+    for (long n = 0; n < pad(N); n += PANEL) {
+        long width = min(PANEL, pad(N) - n), real = min(width, N - n);
+        if (k_stride == 1) {
+            std::fill(to, to + K * width, T(0));
+            for (long j = 0; j < real; ++j)
+                for (long k = 0; k < K; ++k) to[k * width + j] = b[k + (n + j) * n_stride];
+        } else
+            for (long k = 0; k < K; ++k) {
+                std::copy_n(b + k * k_stride + n, real, to + k * width);
+                std::fill(to + k * width + real, to + (k + 1) * width, T(0));
+            }
+        to += K * width;
+    }
+}
+
+void fill_rows(const T* values, long n, T* to, long rows) {
+    for (long r = 0; r < rows; ++r) {
+        std::copy_n(values, n, to + r * pad(n));
+        std::fill(to + r * pad(n) + n, to + (r + 1) * pad(n), T(0));
+    }
+}
+
+void add_columns(const T* rows, long count, long n, T* to) {
+    for (long r = 0; r < count; ++r)
+        for (long i = 0; i < n; i += LANES) at(to + i) += at(rows + r * n + i);
+}
+
+// memory of one thread, kept from call to call
+T* room(long size, bool shared = false) {
+    thread_local std::vector<T> rooms[2];
+    auto& mine = rooms[shared];
+    if ((long)mine.size() < size + LANES) mine.resize(size + LANES);
+    return (T*)(((uintptr_t)mine.data() + 63) / 64 * 64);
+}
+
+struct Net {
+    long lead, rows, in, hidden, depth, out, blocks, threads;
+    const T *const *weights, *const *biases;  // [depth + 1], each [lead, in, out] and [lead, out]
+
+    long ins(long j) const { return j ? hidden : in; }
+    long outs(long j) const { return j < depth ? hidden : out; }
+    long wide() const { return pad(hidden); }
+    long packed(bool back) const {
+        long total = 0;
+        for (long j = 0; j <= depth; ++j) total += back ? outs(j) * pad(ins(j)) : ins(j) * pad(outs(j));
+        return total;
+    }
+    // panels of layer j of replica l, transposed for the way back
+    T* panels(T* all, long l, long j, bool back) const {
+        T* at = all + l * packed(back);
+        for (long i = 0; i < j; ++i) at += back ? outs(i) * pad(ins(i)) : ins(i) * pad(outs(i));
+        return at;
+    }
+    T* pack_all(T* all, bool back) const {
+#pragma omp parallel for collapse(2) num_threads(threads) schedule(dynamic)
+        for (long l = 0; l < lead; ++l)
+            for (long j = 0; j <= depth; ++j) {
+                const T* w = weights[j] + l * ins(j) * outs(j);
+                if (back) pack(w, outs(j), ins(j), 1, outs(j), panels(all, l, j, true));
+                else pack(w, ins(j), outs(j), outs(j), 1, panels(all, l, j, false));
+            }
+        return all;
+    }
+    // each block of at most STRIP rows of each replica, in `blocks` pieces that threads take as they come free
+    template <class F> void each_piece(F work) const {
+#pragma omp parallel for collapse(2) num_threads(threads) schedule(dynamic)
+        for (long l = 0; l < lead; ++l)
+            for (long b = 0; b < blocks; ++b) work(l, b, rows * b / blocks, rows * (b + 1) / blocks);
+    }
+
+    // z[0] holds what is added to x w_0; on return z[j] is layer j before its activation, y `[rows, pad(out)]` the output
+    void forward(T* all, long l, long count, const T* x, T* const* z, T* h, T* y) const {
+        for (long j = 0; j <= depth; ++j) {
+            T* to = j < depth ? z[j] : y;
+            if (j) fill_rows(biases[j] + l * outs(j), outs(j), to, count);
+            long step = j ? wide() : in;
+            product(count, pad(outs(j)), ins(j), j ? h : x, step, 1, panels(all, l, j, false), 0, to, pad(outs(j)));
+            if (j < depth) mish<false>(z[j], h, nullptr, count * wide());
+        }
+    }
+    // gradients of layers 1 .. depth added to `grads`, where asked; returns the gradient of z[0], in one of g[0], g[1]
+    T* backward(T* all, long l, long count, T* of_y, const T* const* z, T* h, T* slope, T* const* g, T* grads) const {
+        T* of_out = of_y;
+        for (long j = depth; j; --j) {
+            mish<true>(z[j - 1], h, slope, count * wide());
+            if (grads) add_layer(j, count, h, wide(), of_out, grads);
+            T* of_in = g[j % 2];
+            std::fill_n(of_in, count * wide(), T(0));
+            product(count, wide(), outs(j), of_out, pad(outs(j)), 1, panels(all, l, j, true), 0, of_in, wide());
+            for (long i = 0; i < count * wide(); i += LANES) at(of_in + i) *= at(slope + i);
+            of_out = of_in;
+        }
+        return of_out;
+    }
+    long grads_size() const { return packed(false) + (depth + 1) * std::max(wide(), pad(out)); }
+    T* bias_grad(T* grads, long j) const { return grads + packed(false) + j * std::max(wide(), pad(out)); }
+    void add_layer(long j, long count, const T* x, long x_row, const T* of_out, T* grads) const {
+        long n = pad(outs(j));
+        product(ins(j), n, count, x, 1, x_row, of_out, n, panels(grads, 0, j, false), n);
+        add_columns(of_out, count, n, bias_grad(grads, j));
+    }
+    // the sum of the pieces' gradients, unpadded
+    void reduce(T* pieces, long size, T* const* of_weights, T* const* of_biases) const {
+#pragma omp parallel for collapse(2) num_threads(threads) schedule(dynamic)
+        for (long l = 0; l < lead; ++l)
+            for (long j = 0; j <= depth; ++j) {
+                T* first = pieces + l * blocks * size;
+                long n = outs(j);
+                for (long b = 0; b < blocks; ++b)
+                    for (long k = 0; k <= ins(j); ++k) {
+                        const T* from = first + b * size;
+                        from = k < ins(j) ? panels((T*)from, 0, j, false) + k * pad(n) : bias_grad((T*)from, j);
+                        T* to = k < ins(j) ? of_weights[j] + (l * ins(j) + k) * n : of_biases[j] + l * n;
+                        for (long i = 0; i < n; ++i) to[i] = b ? to[i] + from[i] : from[i];
+                    }
+            }
+    }
+};
+constexpr long STRIP = 64;
+}  // namespace
+
+extern "C" {
+// y[lead, rows, out] from x[lead / share, rows, in]; kept[depth, lead, rows, pad(hidden)] is null where nothing is kept
+void mlp_forward(const Net* net, long share, const T* x, T* kept, T* y) {
+    const Net& n = *net;
+    T* all = n.pack_all(room(n.lead * n.packed(false), true), false);
+    n.each_piece([&](long l, long, long begin, long end) {
+        long w = n.wide();
+        T* h = room(STRIP * (w * (1 + n.depth) + pad(n.out)));
+        T *y_pad = h + STRIP * w, *own = y_pad + STRIP * pad(n.out), *z[16];
+        for (long from = begin; from < end; from += STRIP) {
+            long count = min(STRIP, end - from);
+            for (long j = 0; j < n.depth; ++j)
+                z[j] = kept ? kept + ((j * n.lead + l) * n.rows + from) * w : own + j * STRIP * w;
+            fill_rows(n.biases[0] + l * n.hidden, n.hidden, z[0], count);
+            n.forward(all, l, count, x + (l / share * n.rows + from) * n.in, z, h, y_pad);
+            for (long r = 0; r < count; ++r)
+                std::copy_n(y_pad + r * pad(n.out), n.out, y + (l * n.rows + from + r) * n.out);
+        }
+    });
+}
+
+// of_x[lead, rows, in] and the gradients of weights and biases, each where not null
+void mlp_backward(const Net* net, long share, const T* x, const T* kept, const T* of_y, T* of_x, T* const* of_weights,
+                  T* const* of_biases) {
+    const Net& n = *net;
+    long w = n.wide(), size = of_weights ? n.grads_size() : 0;
+    T* all = n.pack_all(room(n.lead * (n.packed(true) + n.blocks * size), true), true);
+    T* pieces = all + n.lead * n.packed(true);
+    n.each_piece([&](long l, long b, long begin, long end) {
+        T* grads = of_weights ? pieces + (l * n.blocks + b) * size : nullptr;
+        if (grads) std::fill_n(grads, size, T(0));
+        T* h = room(STRIP * (4 * w + pad(n.out) + pad(n.in)));
+        T *slope = h + STRIP * w, *g[2] = {slope + STRIP * w, slope + 2 * STRIP * w}, *of_out = g[1] + STRIP * w;
+        T* of_in = of_out + STRIP * pad(n.out);
+        const T* z[16];
+        for (long from = begin; from < end; from += STRIP) {
+            long count = min(STRIP, end - from), row = l * n.rows + from;
+            for (long j = 0; j < n.depth; ++j) z[j] = kept + ((j * n.lead + l) * n.rows + from) * w;
+            for (long r = 0; r < count; ++r) fill_rows(of_y + (row + r) * n.out, n.out, of_out + r * pad(n.out), 1);
+            T* of_z = n.backward(all, l, count, of_out, z, h, slope, g, grads);
+            if (grads) n.add_layer(0, count, x + (l / share * n.rows + from) * n.in, n.in, of_z, grads);
+            if (!of_x) continue;
+            std::fill_n(of_in, count * pad(n.in), T(0));
+            product(count, pad(n.in), n.hidden, of_z, w, 1, n.panels(all, l, 0, true), 0, of_in, pad(n.in));
+            for (long r = 0; r < count; ++r) std::copy_n(of_in + r * pad(n.in), n.in, of_x + (row + r) * n.in);
+        }
+    });
+    if (of_weights) n.reduce(pieces, size, of_weights, of_biases);
+}
+
+// policies/chain.py: noise[lead, steps + 1, rows, act], c[steps, 5], context[lead, rows, hidden], at_time[lead, steps,
+// hidden] -> x[lead, rows, act]; kept[depth, lead, steps, rows, pad(hidden)] and states[lead, steps, rows, 2, act]
+void chain_forward(const Net* net, long steps, T clip, const T* c, const T* noise, const T* context, const T* at_time,
+                   T* kept, T* states, T* result) {
+    const Net& n = *net;
+    T* all = n.pack_all(room(n.lead * n.packed(false), true), false);
+    n.each_piece([&](long l, long, long begin, long end) {
+        long w = n.wide(), act = n.in;
+        T* h = room(STRIP * (w * (1 + n.depth) + pad(act) + act));
+        T *y = h + STRIP * w, *x = y + STRIP * pad(act), *own = x + STRIP * act, *z[16];
+        for (long from = begin; from < end; from += STRIP) {
+            long count = min(STRIP, end - from);
+            std::copy_n(noise + (l * (steps + 1) * n.rows + from) * act, count * act, x);
+            for (long t = 0; t < steps; ++t) {
+                const T *k = c + 5 * t, *time = at_time + (l * steps + t) * n.hidden;
+                const T* drawn = noise + ((l * (steps + 1) + t + 1) * n.rows + from) * act;
+                long row = (l * steps + t) * n.rows + from;
+                for (long j = 0; j < n.depth; ++j)
+                    z[j] = kept ? kept + (j * n.lead * steps * n.rows + row) * w : own + j * STRIP * w;
+                fill_rows(time, n.hidden, z[0], count);
+                for (long r = 0; r < count; ++r)
+                    for (long i = 0; i < n.hidden; ++i) z[0][r * w + i] += context[(l * n.rows + from + r) * n.hidden + i];
+                n.forward(all, l, count, x, z, h, y);
+                for (long i = 0; i < count * act; ++i) {
+                    T x0 = k[0] * x[i] + k[1] * y[i / act * pad(act) + i % act];
+                    if (states) states[row * 2 * act + i / act * 2 * act + i % act] = x[i];
+                    if (states) states[row * 2 * act + (i / act * 2 + 1) * act + i % act] = x0;
+                    x[i] = k[2] * (x0 < -clip ? -clip : x0 > clip ? clip : x0) + k[3] * x[i] + k[4] * drawn[i];
+                }
+            }
+            std::copy_n(x, count * act, result + (l * n.rows + from) * act);
+        }
+    });
+}
+
+// the gradients of context, at_time, weights and biases[1 ..] from that of the result
+void chain_backward(const Net* net, long steps, T clip, const T* c, const T* kept, const T* states, const T* of_result,
+                    T* of_context, T* of_time, T* const* of_weights, T* const* of_biases) {
+    const Net& n = *net;
+    long w = n.wide(), act = n.in, size = n.grads_size() + steps * w;
+    T* all = n.pack_all(room(n.lead * (n.packed(true) + n.blocks * size), true), true);
+    T* pieces = all + n.lead * n.packed(true);
+    n.each_piece([&](long l, long b, long begin, long end) {
+        T *grads = pieces + (l * n.blocks + b) * size, *times = grads + n.grads_size();
+        std::fill_n(grads, size, T(0));
+        T* h = room(STRIP * (5 * w + 2 * pad(act) + 2 * act));
+        T *slope = h + STRIP * w, *g[2] = {slope + STRIP * w, slope + 2 * STRIP * w}, *sum = g[1] + STRIP * w;
+        T *of_out = sum + STRIP * w, *of_in = of_out + STRIP * pad(act), *x = of_in + STRIP * pad(act);
+        T* of_x = x + STRIP * act;
+        const T* z[16];
+        for (long from = begin; from < end; from += STRIP) {
+            long count = min(STRIP, end - from);
+            std::copy_n(of_result + (l * n.rows + from) * act, count * act, of_x);
+            std::fill_n(sum, count * w, T(0));
+            std::fill_n(of_out, count * pad(act), T(0));
+            for (long t = steps; t--;) {
+                const T* k = c + 5 * t;
+                long row = (l * steps + t) * n.rows + from;
+                for (long j = 0; j < n.depth; ++j) z[j] = kept + (j * n.lead * steps * n.rows + row) * w;
+                for (long i = 0; i < count * act; ++i) {
+                    const T* state = states + (row + i / act) * 2 * act + i % act;
+                    T of_x0 = state[act] >= -clip && state[act] <= clip ? k[2] * of_x[i] : T(0);
+                    x[i] = state[0];
+                    of_out[i / act * pad(act) + i % act] = k[1] * of_x0;
+                    of_x[i] = k[3] * of_x[i] + k[0] * of_x0;
+                }
+                T* of_z = n.backward(all, l, count, of_out, z, h, slope, g, grads);
+                n.add_layer(0, count, x, act, of_z, grads);
+                add_columns(of_z, count, w, times + t * w);
+                for (long i = 0; i < count * w; i += LANES) at(sum + i) += at(of_z + i);
+                std::fill_n(of_in, count * pad(act), T(0));
+                product(count, pad(act), n.hidden, of_z, w, 1, n.panels(all, l, 0, true), 0, of_in, pad(act));
+                for (long i = 0; i < count * act; ++i) of_x[i] += of_in[i / act * pad(act) + i % act];
+            }
+            for (long r = 0; r < count; ++r)
+                std::copy_n(sum + r * w, n.hidden, of_context + (l * n.rows + from + r) * n.hidden);
+        }
+    });
+    n.reduce(pieces, size, of_weights, of_biases);
+    for (long l = 0; l < n.lead; ++l)
+        for (long t = 0; t < steps; ++t)
+            for (long i = 0; i < n.hidden; ++i) {
+                T total = 0;
+                for (long b = 0; b < n.blocks; ++b)
+                    total += pieces[(l * n.blocks + b) * size + n.grads_size() + t * w + i];
+                of_time[(l * steps + t) * n.hidden + i] = total;
+            }
+}
+
+// One step of Adam for `count` tensors [lead, sizes[i]], each replica's gradient scaled to at most `most` (if positive);
+// norms[lead] receives the gradients' norms before that. `rate` and `root` are lr and sqrt bias-corrected for the step.
+void adam(long count, long lead, long threads, const long* sizes, T* const* parameters, const T* const* grads,
+          T* const* means, T* const* squares, T* norms, T most, T rate, T root, T beta1, T beta2, T eps) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long l = 0; l < lead; ++l) {
+        V total{};
+        T rest = 0;
+        for (long i = 0; i < count; ++i) {
+            const T* g = grads[i] + l * sizes[i];
+            long n = sizes[i], k = 0;
+            for (; k + LANES <= n; k += LANES) total += at(g + k) * at(g + k);
+            for (; k < n; ++k) rest += g[k] * g[k];
+        }
+        for (long j = 0; j < LANES; ++j) rest += total[j];
+        norms[l] = std::sqrt(rest);
+    }
+#pragma omp parallel for collapse(2) num_threads(threads) schedule(static)
+    for (long i = 0; i < count; ++i)
+        for (long l = 0; l < lead; ++l) {
+            T scale = most > 0 ? min(T(1), most / (norms[l] + T(1e-6))) : T(1);
+            long from = l * sizes[i];
+            T *p = parameters[i] + from, *m = means[i] + from, *v = squares[i] + from;
+            const T* g = grads[i] + from;
+#pragma omp simd
+            for (long k = 0; k < sizes[i]; ++k) {
+                T gradient = scale * g[k];
+                m[k] += (gradient - m[k]) * (1 - beta1);
+                v[k] = beta2 * v[k] + (1 - beta2) * gradient * gradient;
+                p[k] -= rate * m[k] / (std::sqrt(v[k]) / root + eps);
+            }
+        }
+}
+}

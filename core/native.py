@@ -1,0 +1,149 @@
+"""The CPU kernels of kernels.cpp: compiled on first use, kept in the user's cache, called through their addresses.
+
+A library is built for each scalar type with the machine's own C++ compiler (a few seconds, once for each version of the
+source, the compiler and the machine) and shares torch's thread pool.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import math
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+SCALARS = {torch.float32: ("float", ctypes.c_float), torch.float64: ("double", ctypes.c_double)}
+MAX_DEPTH = 16
+#: the kernels' arguments: p a pointer, n an integer, x a scalar
+SIGNATURES = {
+    "mlp_forward": "pnppp",
+    "mlp_backward": "pnpppppp",
+    "chain_forward": "pnxppppppp",
+    "chain_backward": "pnxpppppppp",
+    "adam": "nnnppppppxxxxxx",
+}
+#: entries of a vector of 64 bytes
+LANES = {torch.float32: 16, torch.float64: 8}
+
+
+class NoCompiler(RuntimeError):
+    """The kernels could not be built here; the message says why."""
+
+
+@functools.cache
+def library(dtype: torch.dtype) -> ctypes.CDLL:
+    """The kernels for tensors of `dtype`. Raises `NoCompiler`."""
+    command, built = _recipe(dtype)
+    if not built.exists():
+        _build(command, built)
+    loaded = ctypes.CDLL(str(built))
+    for name, kinds in SIGNATURES.items():
+        kernel = getattr(loaded, name)
+        kernel.argtypes = [{"p": ctypes.c_void_p, "n": ctypes.c_long, "x": SCALARS[dtype][1]}[k] for k in kinds]
+        kernel.restype = None
+    return loaded
+
+
+def is_built(dtype: torch.dtype) -> bool:
+    """Whether `library` has nothing to compile."""
+    try:
+        return _recipe(dtype)[1].exists()
+    except NoCompiler:
+        return False
+
+
+def _recipe(dtype: torch.dtype) -> tuple[list[str], Path]:
+    """The compiler's command, and where its output is kept."""
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "c++")), None)
+    if compiler is None or shutil.which(compiler) is None:
+        raise NoCompiler("none found")
+    # torch's own OpenMP runtime, so that there is one pool of threads and not two
+    runtime = [str(path) for path in (Path(torch.__file__).parent / "lib").glob("libgomp*.so*")][:1]
+    command = [compiler, "-O3", "-march=native", "-fno-math-errno", "-std=c++17", "-fPIC", "-shared", "-fopenmp"]
+    command += [f"-DT={SCALARS[dtype][0]}", str(SOURCE), *runtime]
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
+    machine = platform.machine() + _processor()
+    key = hashlib.sha256("\n".join([*command, version, machine, SOURCE.read_text()]).encode()).hexdigest()[:20]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "policy-ablation"
+    return command, cache / f"kernels-{key}.so"
+
+
+def _processor() -> str:
+    """What tells one processor from another that would need other instructions."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+
+
+def _build(command: list[str], to: Path) -> None:
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=to.parent) as place:
+            out = Path(place) / to.name
+            done = subprocess.run([*command, "-o", str(out)], capture_output=True, text=True)
+            if done.returncode:
+                raise NoCompiler((done.stderr.strip().splitlines() or ["the compiler failed"])[-1])
+            out.replace(to)
+    except OSError as error:
+        raise NoCompiler(str(error)) from None
+
+
+class _Net(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_long) for name in ("lead", "rows", "in", "hidden", "depth", "out", "blocks", "threads")]
+    _fields_ += [("weights", ctypes.c_void_p), ("biases", ctypes.c_void_p)]
+
+
+def pointers(tensors: Sequence[Tensor]) -> ctypes.Array:
+    """The addresses of contiguous tensors, as a C array."""
+    return (ctypes.c_void_p * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
+
+
+def pieces(lead: int, threads: int) -> int:
+    """Into how many blocks of rows to cut each of `lead` replicas, so that `threads` threads are done together."""
+    fits = (p for p in range(1, threads + 1) if math.ceil(lead * p / threads) * threads <= 1.1 * lead * p)
+    return next(fits, threads)
+
+
+def call(name: str, rows: int, weights: Sequence[Tensor], biases: Sequence[Tensor], *arguments) -> None:
+    """Run a kernel on the network of these parameters (`[lead, in, out]`, `[lead, out]`) and `rows` rows for each."""
+    lead, inputs, hidden = weights[0].shape
+    threads = torch.get_num_threads()
+    shape = (lead, rows, inputs, hidden, len(weights) - 1, weights[-1].shape[-1], pieces(lead, threads), threads)
+    w, b = pointers(weights), pointers(biases)
+    net = _Net(*shape, ctypes.addressof(w), ctypes.addressof(b))
+    given = [argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in arguments]
+    getattr(library(weights[0].dtype), name)(ctypes.byref(net), *given)
+
+
+def adam(lists: Sequence[Sequence[Tensor]], norms: Tensor, *scalars: float) -> None:
+    """The kernel `adam` on parameters, gradients, means and squares `[lead, ...]`, with its scalars."""
+    lead = len(norms)
+    sizes = (ctypes.c_long * len(lists[0]))(*[p.numel() // lead for p in lists[0]])
+    arrays = [pointers(tensors) for tensors in lists]
+    threads = torch.get_num_threads()
+    library(norms.dtype).adam(len(sizes), lead, threads, sizes, *arrays, norms.data_ptr(), *scalars)
+
+
+def reuse_memory() -> None:
+    """Let the C library keep freed memory, so that a step's large tensors are not mapped anew each time."""
+    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        trim_threshold, mmap_max = -1, -4
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(mmap_max, 0)
+
+
+def padded(width: int, dtype: torch.dtype) -> int:
+    """`width` rounded up to whole vectors, as the kernels lay out a row."""
+    return -(-width // LANES[dtype]) * LANES[dtype]
