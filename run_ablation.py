@@ -5,20 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ablations import results, runner
+from ablations import comparison, runner
 from ablations.cli import parse
+from ablations.listing import listing
 from core.options import OptionError
 
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code: 0 done, 1 training failed, 2 the command cannot be used, 130 interrupted."""
     try:
+        if "--list" in arguments:
+            print(listing())
+            return 0
         command = parse(arguments)
-        results.claim(command.out)
+        comparison.claim(command.runs, command.out)
         note = runner.fuse_if_it_pays(command.compile, command.runs, command.device)
         if note:
             print(note, file=sys.stderr)
-        table = runner.compare(command.runs, command.out, command.device)
+        table = comparison.carry_out(command.runs, command.out, command.device, command.study)
     except OptionError as error:
         print(f"run_ablation.py: error: {error}", file=sys.stderr)
         return 2

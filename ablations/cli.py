@@ -1,168 +1,96 @@
-"""The command line, made from the dataclasses of the chosen parts.
+"""What a command means: the runs to make, where, and on what.
 
-Parsing happens twice: first the names of the parts, then everything, with the options of just those parts. So
-`--help` beside `--policy cvae` shows the CVAE's options, and an option of another part is named as such.
+Parsing happens in steps: first the names of the parts, then the names inside them, then everything, with the options of
+just those parts. So `--help` beside `--policy cvae` shows the CVAE's options, and an option of another part is named as
+such.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
+import shlex
 import time
-import types
-import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
-from ablations.config import CHOICES, DEFAULT_CHOICES, Budget, RunConfig, choose, make_run, option_classes
+from ablations.arguments import explain_unknown, full_parser, names_parser, nested_defaults
+from ablations.config import CHOICES, Budget, Request, RunConfig, choose, make_run
+from ablations.studies import STUDIES
 from core.options import OptionError
-from tasks import TASKS
-
-DESCRIPTION = """\
-Train policy classes on offline data under one critic and one trainer, and compare what they learned.
-
-  python run_ablation.py --policy diffusion --bc-only            one class, behaviour cloning alone
-  python run_ablation.py --policy diffusion gaussian cvae        three classes, each maximising Q too
-  python run_ablation.py --policy gaussian --selection argmax-q  a factor swapped
-  python run_ablation.py --policy cvae --help                    the options of the parts named
-"""
-
-
-class Parser(argparse.ArgumentParser):
-    """Every complaint is one `OptionError`, printed and turned into an exit code in one place."""
-
-    def error(self, message: str) -> NoReturn:
-        raise OptionError(message)
 
 
 @dataclasses.dataclass(frozen=True)
 class Invocation:
-    """A whole command: the runs to make, where, and on what."""
+    """A whole command: the runs to make, where, on what, and the study they belong to."""
 
     runs: list[RunConfig]
     out: Path
     device: torch.device
     compile: str
+    study: str | None = None
 
 
 def parse(arguments: Sequence[str]) -> Invocation:
     """The command's meaning, checked. Raises `OptionError` with one line for anything that cannot be used."""
-    early, _ = _names_parser().parse_known_args(arguments)
-    chosen = _chosen_parts(early)
-    per_policy = [choose(early.task, {**chosen, "policy": policy}) for policy in early.policy]
-    parser = _full_parser(early.task, per_policy)
+    early, _ = names_parser().parse_known_args(arguments)
+    if early.study is None:
+        runs, known = _parse_runs(arguments, None)
+    else:
+        study = STUDIES[early.study]
+        runs = []
+        for label, own in study.runs.items():
+            made, known = _parse_runs([*shlex.split(f"{study.common} {own}"), *arguments], label)
+            runs += made
+    name = early.study or f"{known.task.replace(':', '-')}-{'-'.join(run.label for run in runs)}"
+    out = known.out or Path("runs") / f"{name[:80]}-{time.strftime('%m%d-%H%M%S')}"
+    return Invocation(runs, out, _device(known.device), known.compile, early.study)
+
+
+def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunConfig], argparse.Namespace]:
+    """One run for each policy class or preset named, and all that was said."""
+    early, _ = names_parser().parse_known_args(arguments)
+    requests = _named(early, _chosen_parts(early))
+    inner, _ = names_parser(nested_defaults(map(choose, requests))).parse_known_args(arguments)
+    within = {key: name for key, name in vars(inner).items() if "." in key and name is not None}
+    requests = [dataclasses.replace(request, names={**request.names, **within}) for request in requests]
+    selections = early.selection or list(dict.fromkeys(choose(request)["selection"] for request in requests))
+    parser = full_parser(early.task, [choose(request) for request in requests], selections)
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
-        raise OptionError(_explain_unknown(unknown[0], parser, per_policy))
-    given = {name: value for name, value in vars(known).items() if "." in name and value is not None}
-    budget = {f.name: getattr(known, f.name) for f in dataclasses.fields(Budget) if getattr(known, f.name) is not None}
-    runs = [
-        make_run(early.task, {**chosen, "policy": policy}, given, tuple(known.seeds), budget) for policy in early.policy
-    ]
-    _refuse_repeats("--policy", early.policy)
-    _refuse_repeats("--seeds", known.seeds)
-    out = (
-        known.out or Path("runs") / f"{early.task}-{'-'.join(run.label for run in runs)}-{time.strftime('%m%d-%H%M%S')}"
-    )
-    return Invocation(runs, out, _device(known.device), known.compile)
+        raise OptionError(explain_unknown(unknown[0], parser, [choose(request) for request in requests], selections))
+    for flag in ("policy", "preset", "seeds", "selection", "resample"):
+        _refuse_repeats(f"--{flag}", getattr(known, flag))
+    said = {name: value for name, value in vars(known).items() if value is not None}
+    common = {
+        "options": {name: value for name, value in said.items() if "." in name and name not in within},
+        "budget": {field.name: said[field.name] for field in dataclasses.fields(Budget) if field.name in said},
+        "selections": known.selection,
+        "resample": known.resample,
+        "seeds": tuple(known.seeds),
+        "label": label,
+    }
+    return [make_run(dataclasses.replace(request, **common)) for request in requests], known
 
 
-def _names_parser(add_help: bool = False) -> Parser:
-    parser = Parser(
-        prog="run_ablation.py",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        add_help=add_help,
-        allow_abbrev=False,
-    )
-    group = parser.add_argument_group("what to compare")
-    group.add_argument(
-        "--policy",
-        nargs="+",
-        default=["diffusion"],
-        **_among(CHOICES["policy"]),
-        help="policy class, default: diffusion; several make a comparison",
-    )
-    group.add_argument("--bc-only", action="store_true", help="behaviour cloning alone: no improvement, no critic")
-    for part in ("regularizer", "improvement", "backup", "selection"):
-        group.add_argument(
-            f"--{part}", **_among(CHOICES[part]), help=f"default: {DEFAULT_CHOICES[part]}, or the task's"
+def _named(early: argparse.Namespace, chosen: dict[str, str]) -> list[Request]:
+    """A request for each policy class, for each preset, or for each preset with each policy class in it."""
+    if early.as_released and not early.preset:
+        raise OptionError("--as-released is of a preset; name one with --preset, or leave it out")
+    policies = early.policy or ([None] if early.preset else ["diffusion"])
+    return [
+        Request(
+            early.task,
+            {**chosen, **({"policy": policy} if policy else {})},
+            preset=preset,
+            as_released=early.as_released,
         )
-    group.add_argument("--task", default="bandit", **_among(TASKS), help="default: bandit")
-    return parser
-
-
-def _among(registry: typing.Mapping[str, Any]) -> dict[str, Any]:
-    def known(name: str) -> str:
-        if name in registry:
-            return name
-        close = difflib.get_close_matches(name, registry, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise argparse.ArgumentTypeError(f"unknown {name!r}, choose from {', '.join(registry)}{hint}")
-
-    return {"type": known, "metavar": "|".join(registry)}
-
-
-def _full_parser(task: str, per_policy: list[dict[str, str]]) -> Parser:
-    parser = _names_parser(add_help=True)
-    group = parser.add_argument_group("the run")
-    group.add_argument(
-        "--seeds", nargs="+", type=_seed, default=[0, 1, 2, 3, 4], metavar="N", help="default: 0 1 2 3 4"
-    )
-    defaults = [TASKS[task].default_budget(names) for names in per_policy]
-    for field in dataclasses.fields(Budget):
-        value = defaults[0].get(field.name, field.default)
-        _add_field(group, f"--{field.name.replace('_', '-')}", field.name, field, Budget, value)
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
-    group.add_argument(
-        "--compile",
-        default="auto",
-        choices=("auto", "on", "off"),
-        help="fuse activations with a compiler; default: auto",
-    )
-    group.add_argument("--out", type=Path, metavar="DIR", help="new directory for the results; default: below runs/")
-    sections: dict[tuple[str, str], type] = {}
-    for names in per_policy:
-        for part, config in option_classes(names).items():
-            sections[part, names.get(part, "")] = config
-    seen: set[str] = set()
-    for (part, name), config in sections.items():
-        section = parser.add_argument_group(f"{part} {name}".strip())
-        for field in dataclasses.fields(config):
-            key = f"{part}.{field.name}"
-            if key not in seen:
-                flag = f"--{key.replace('_', '-')}"
-                _add_field(section, flag, key, field, config, TASKS[task].defaults.get(key, field.default))
-            seen.add(key)
-    return parser
-
-
-def _add_field(group, flag: str, key: str, field: dataclasses.Field, config: type, default: Any) -> None:
-    """One option of a dataclass; left out of the command line it stays None, and the dataclass decides."""
-    kind = typing.get_type_hints(config)[field.name]
-    optional = isinstance(kind, types.UnionType)
-    if optional:
-        kind = next(member for member in typing.get_args(kind) if member is not type(None))
-    shown = "none" if default is None else default
-    choices = field.metadata["choices"]
-    metavar = "|".join(choices) if choices else kind.__name__
-    group.add_argument(
-        flag,
-        dest=key,
-        type=kind,
-        metavar=metavar,
-        help=f"{field.metadata['help']}; default: {shown}".replace("%", "%%"),
-    )
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a seed; seeds are whole numbers from 0")
-    return int(text)
+        for preset in early.preset or [None]
+        for policy in policies
+    ]
 
 
 def _chosen_parts(early: argparse.Namespace) -> dict[str, str]:
@@ -175,24 +103,6 @@ def _chosen_parts(early: argparse.Namespace) -> dict[str, str]:
             )
         chosen["improvement"] = "none"
     return chosen
-
-
-def _explain_unknown(argument: str, parser: Parser, per_policy: list[dict[str, str]]) -> str:
-    """Why this argument was not understood: another part's option, a misspelling, or a stray word."""
-    if not argument.startswith("-"):
-        return f"unexpected argument {argument!r}; options start with --, see --help"
-    flag = argument.split("=")[0]
-    part, _, field = flag[2:].replace("-", "_").partition(".")
-    owners = [
-        name for name, config in CHOICES.get(part, {}).items() if field in {f.name for f in dataclasses.fields(config)}
-    ]
-    if owners:
-        names = ", ".join(dict.fromkeys(chosen[part] for chosen in per_policy))
-        accepted = [option for option in parser._option_string_actions if option.startswith(f"--{part}.")]
-        has = f"{part} {names} takes {', '.join(accepted)}" if accepted else f"{part} {names} has no options"
-        return f"{flag} is an option of {part} {', '.join(owners)}, not of {names}; {has}"
-    close = difflib.get_close_matches(flag, parser._option_string_actions, n=1)
-    return f"unknown option {flag}" + (f"; did you mean {close[0]}?" if close else "; see --help")
 
 
 def _refuse_repeats(flag: str, values: Sequence[Any]) -> None:

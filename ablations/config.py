@@ -1,23 +1,26 @@
 """What a run is: a choice for each part with its options, checked for whether the parts can work together.
 
-Options come from four places, later ones winning: the part's own defaults, the task's, and the command line's.
-An option is named as on the command line without its dashes: `policy.T`, `trainer.batch`.
+Options come from four places, later ones winning: the part's own defaults, the task's, the preset's, and the command
+line's. An option is named as on the command line without its dashes: `policy.T`, `policy.base.T`, `trainer.batch`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ablations.capabilities import refusal
+from ablations.presets import PRESETS
+from ablations.views import View, make_views
 from core.networks import NetworkConfig
 from core.options import OptionError, Options, option
 from critics import BACKUPS, CriticConfig
-from policies import POLICIES, TractablePolicy
+from policies import POLICIES
 from tasks import TASKS
-from trainers import IMPROVEMENTS, REGULARIZERS, SELECTIONS, TrainerConfig
-from trainers.selection import Selection
+from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig
 from trainers.trainer import Parts
 
 #: the parts chosen by name, and where each is looked up
@@ -26,7 +29,6 @@ CHOICES: dict[str, Mapping[str, type]] = {
     "regularizer": REGULARIZERS,
     "improvement": IMPROVEMENTS,
     "backup": BACKUPS,
-    "selection": SELECTIONS,
 }
 #: the parts of which there is one
 FIXED: dict[str, type] = {"critic": CriticConfig, "network": NetworkConfig, "trainer": TrainerConfig}
@@ -42,35 +44,53 @@ class Budget(Options):
 
 
 @dataclass(frozen=True)
+class Request:
+    """What a command asks for, in its own terms and before any defaults.
+
+    `names`: part or nested policy -> name; `options`: `part.field` -> value; `selections` and `resample` as written.
+    """
+
+    task: str
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    selections: Sequence[str] = ()
+    resample: Sequence[str] = ()
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    budget: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    preset: str | None = None
+    as_released: bool = False
+    label: str | None = None
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One method on one task over some seeds, complete: what `config.json` records."""
 
+    label: str
     task: str
+    preset: str | None
     names: dict[str, str]
     parts: Parts
-    selection: Selection
+    views: tuple[View, ...]
     trainer: TrainerConfig
     budget: Budget
     seeds: tuple[int, ...]
 
     @property
-    def label(self) -> str:
-        """A short name for directories and legends."""
-        improvement = self.names["improvement"]
-        return f"{self.names['policy']}-{'bc' if improvement == 'none' else improvement}"
+    def needs_critic(self) -> bool:
+        """Whether anything asks a critic: the improvement, or a way to act."""
+        return self.parts.improvement.needs_critic or any(view.selection.needs_critic for view in self.views)
 
     def record(self) -> dict[str, Any]:
         """Everything as plain data."""
-        options = {
-            **{part: dataclasses.asdict(getattr(self.parts, part)) for part in _fields(Parts)},
-            "selection": dataclasses.asdict(self.selection),
-            "trainer": dataclasses.asdict(self.trainer),
-        }
+        options = {name: dataclasses.asdict(getattr(self.parts, name)) for name in _fields(Parts)}
         return {
             "label": self.label,
             "task": self.task,
+            "preset": self.preset,
             "names": self.names,
-            "options": options,
+            "options": {**options, "trainer": dataclasses.asdict(self.trainer)},
+            "views": [view.record() for view in self.views],
             **dataclasses.asdict(self.budget),
             "seeds": list(self.seeds),
         }
@@ -80,60 +100,114 @@ def _fields(config: type) -> list[str]:
     return [field.name for field in dataclasses.fields(config)]
 
 
-def option_classes(names: Mapping[str, str]) -> dict[str, type]:
-    """Part -> the dataclass whose fields are that part's options, for the parts chosen by these names."""
-    return {**{part: CHOICES[part][name] for part, name in names.items()}, **FIXED}
+def of_preset(preset: str | None, as_released: bool) -> dict[str, Any]:
+    """Names and options of a preset in one mapping; nothing without one."""
+    if preset is None:
+        return {}
+    row = PRESETS[preset]
+    return {**row.parts, **row.options, **(row.as_released if as_released else {})}
 
 
-def choose(task: str, chosen: Mapping[str, str]) -> dict[str, str]:
-    """A name for each part: as chosen, else as the task has it, else the testbed's default."""
-    from_task = {part: name for part, name in TASKS[task].defaults.items() if part in CHOICES}
-    return {**DEFAULT_CHOICES, **from_task, **chosen}
+def choose(request: Request) -> dict[str, str]:
+    """A name for each part and nested policy: as asked, else the preset's, the task's, the testbed's default.
+
+    On a one-step task no backup matters, so the one that does no work stands in, unless the improvement asks for V.
+    """
+    task, preset = TASKS[request.task], of_preset(request.preset, request.as_released)
+    layers = ChainMap(dict(request.names), preset, dict(task.defaults), DEFAULT_CHOICES)
+    names = {part: layers[part] for part in (*CHOICES, "selection")}
+    if task.one_step and "backup" not in request.names and not BACKUPS[names["backup"]].has_value:
+        names["backup"] = "reward-only"
+    nested = {key: name for key, name in layers.items() if "." in key and isinstance(name, str) and name in POLICIES}
+    return {**names, **nested}
 
 
-def make_run(
-    task: str, chosen: Mapping[str, str], given: Mapping[str, Any], seeds: tuple[int, ...], budget: Mapping[str, Any]
-) -> RunConfig:
-    """The complete run; `given` options override the task's. Raises `OptionError` where something cannot be."""
-    names = choose(task, chosen)
-    built = {}
-    for part, config in option_classes(names).items():
-        defaults = _of_part(TASKS[task].defaults, part, config)
-        try:
-            built[part] = config(**{**defaults, **_of_part(given, part, config)})
-        except OptionError as error:
-            raise OptionError(f"--{part}.{_dashed(error)}") from None
-    try:
-        steps = {**TASKS[task].default_budget(names), **budget}
-        allowed = Budget(**steps)
-    except OptionError as error:
-        raise OptionError(f"--{_dashed(error)}") from None
-    _refuse_impossible(names, built)
+def sections(names: Mapping[str, str]) -> Iterator[tuple[str, str, type]]:
+    """(prefix, name, dataclass) of every configuration whose fields are options, nested ones after their owners."""
+    for part, registry in CHOICES.items():
+        yield from _with_nested(part, names[part], registry[names[part]], names)
+    for part, config in FIXED.items():
+        yield part, "", config
+
+
+def _with_nested(prefix: str, name: str, config: type, names: Mapping[str, str]) -> Iterator[tuple[str, str, type]]:
+    yield prefix, name, config
+    for field in dataclasses.fields(config):
+        if field.metadata.get("nested"):
+            key = f"{prefix}.{field.name}"
+            inner = nested_name(key, field, names)
+            yield from _with_nested(key, inner, POLICIES[inner], names)
+
+
+def nested_name(key: str, field: dataclasses.Field, names: Mapping[str, str]) -> str:
+    """The policy class chosen for a nested field, by default that of the field's default."""
+    chosen = names.get(key) or field.metadata["name"]
+    return chosen or next(name for name, config in POLICIES.items() if isinstance(field.default, config))
+
+
+def make_run(request: Request) -> RunConfig:
+    """The complete run. Raises `OptionError` where something cannot be."""
+    task, names = TASKS[request.task], choose(request)
+    selections = list(request.selections) or [names["selection"]]
+    options = ChainMap(dict(request.options), of_preset(request.preset, request.as_released), dict(task.defaults))
+    chosen = list(sections(names))
+    built = {
+        prefix: _build(prefix, config, names, options, task.defaults)
+        for prefix, _, config in chosen
+        if "." not in prefix
+    }
+    names = {prefix: name for prefix, name, _ in chosen if name}
     parts = Parts(**{part: built[part] for part in _fields(Parts)})
-    return RunConfig(task, names, parts, built["selection"], built["trainer"], allowed, seeds)
+    views = make_views(selections, request.resample, parts.policy, options)
+    problem = refusal(names, parts, views, task.has_next_actions)
+    if problem:
+        raise OptionError(problem)
+    try:
+        budget = Budget(**{**task.default_budget(names), **request.budget})
+    except OptionError as error:
+        raise OptionError(f"--{dashed(error)}") from None
+    return RunConfig(
+        request.label or _label(request, names),
+        request.task,
+        request.preset and f"{request.preset}{' as released' if request.as_released else ''}",
+        names,
+        parts,
+        views,
+        built["trainer"],
+        budget,
+        request.seeds,
+    )
 
 
-def _dashed(error: OptionError) -> str:
+def _label(request: Request, names: Mapping[str, str]) -> str:
+    """A short name: the preset and what replaces its policy, or the policy and how it is trained."""
+    if request.preset:
+        return "-".join([request.preset, *filter(None, [request.names.get("policy")])])
+    regularizer = "" if names["regularizer"] == "bc" else f"-{names['regularizer']}"
+    improvement = "bc" if names["improvement"] == "none" and not regularizer else names["improvement"]
+    return f"{names['policy']}{regularizer}" + ("" if improvement == "none" else f"-{improvement}")
+
+
+def _build(
+    prefix: str, config: type, names: Mapping[str, str], options: Mapping[str, Any], of_task: Mapping[str, Any]
+) -> Any:
+    """The configuration at `prefix`; a nested policy also takes what the task sets for policies."""
+    values = {}
+    for field in dataclasses.fields(config):
+        key, shared = f"{prefix}.{field.name}", f"policy.{field.name}"
+        if field.metadata.get("nested"):
+            values[field.name] = _build(key, POLICIES[nested_name(key, field, names)], names, options, of_task)
+        elif key in options:
+            values[field.name] = options[key]
+        elif "." in prefix and shared in of_task:
+            values[field.name] = of_task[shared]
+    try:
+        return config(**values)
+    except OptionError as error:
+        raise OptionError(f"--{prefix}.{dashed(error)}") from None
+
+
+def dashed(error: OptionError) -> str:
     """The message, with the option it starts with as it is written on the command line."""
     option, _, rest = str(error).partition(" ")
     return f"{option.replace('_', '-')} {rest}"
-
-
-def _of_part(options: Mapping[str, Any], part: str, config: type) -> dict[str, Any]:
-    """The options `part.field` of `options` that `config` has, without the prefix."""
-    return {field: options[f"{part}.{field}"] for field in _fields(config) if f"{part}.{field}" in options}
-
-
-def _refuse_impossible(names: Mapping[str, str], built: Mapping[str, Any]) -> None:
-    policy, selection = names["policy"], names["selection"]
-    if built["improvement"].needs_reparameterised and not built["policy"].builds.reparameterised:
-        raise OptionError(
-            f"improvement {names['improvement']} differentiates through samples, which policy {policy} cannot; "
-            "use --improvement none"
-        )
-    if built["selection"].needs_mode and not issubclass(built["policy"].builds, TractablePolicy):
-        able = [name for name, config in POLICIES.items() if issubclass(config.builds, TractablePolicy)]
-        raise OptionError(
-            f"selection {selection} needs a policy with a density, which {policy} has not; "
-            f"use --selection one, or --policy {' or '.join(able)}"
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from ablations.results import label, run_directories
+from ablations import statistics
+from ablations.results import read_config, run_directories
 
 #: metrics written under each panel, with the digits worth reading
 CAPTION = {"energy_distance": 4, "on_mode": 3, "best_mode": 3, "out_of_bounds": 3}
@@ -39,27 +41,106 @@ def table(summary: pd.DataFrame, reference: dict[str, float]) -> str:
 
 
 def draw_samples(directory: Path, summary: pd.DataFrame, path: Path) -> None:
-    """One panel for the data and one for each run: samples of all its seeds over the data."""
-    runs = run_directories(directory)
-    sns.set_theme(style="ticks", context="paper", font_scale=1.1)
-    figure, axes = plt.subplots(1, len(runs) + 1, figsize=(3.1 * (len(runs) + 1), 4.4), layout="constrained")
-    with np.load(runs[0] / "samples.npz") as stored:
+    """One panel for the data and one for each run and view: samples of all its seeds over the data."""
+    final = statistics.final(summary)
+    panels = [(run, view) for run in run_directories(directory) for view in range(len(read_config(run)["views"]))]
+    figure, axes = _grid(len(panels) + 1, height=4.4)
+    with np.load(panels[0][0] / "samples.npz") as stored:
         data = stored["reference_actions"][0]
-    palette = sns.color_palette("deep")
-    _scatter(axes[0], data, palette[7], "data\n", "")
-    for axis, run, color in zip(axes[1:], runs, palette, strict=False):
+    palette = sns.color_palette("deep", len(panels))
+    _scatter(axes[0], data, sns.color_palette("deep")[7], "data\n", "")
+    for axis, (run, view), color, (name, rows) in zip(
+        axes[1:], panels, palette, final.groupby("run", sort=False), strict=True
+    ):
         with np.load(run / "samples.npz") as stored:
-            actions = stored["actions"]
+            actions = stored[f"actions_{view}"]
         _scatter(axis, data, "0.85", None, "")
         seeds = len(actions)
         thinned = actions[:, : max(1, 2000 // seeds)].reshape(-1, 2)
-        names = json.loads((run / "config.json").read_text())["names"]
-        trained = "behaviour cloning" if names["improvement"] == "none" else names["improvement"]
-        plural = "s" if seeds > 1 else ""
-        _scatter(
-            axis, thinned, color, f"{names['policy']}, {trained}\n{seeds} seed{plural}", _caption(summary, label(run))
-        )
+        _scatter(axis, thinned, color, f"{name}\n{seeds} seed{'s' if seeds > 1 else ''}", _caption(rows))
     axes[0].set_ylabel("action 2")
+    _save(figure, path)
+
+
+def draw_curves(directory: Path, summary: pd.DataFrame, path: Path) -> None:
+    """Each headline metric against training steps: mean and 95% interval over seeds, one line a run."""
+    shown = list(dict.fromkeys(summary["metric"]))[:4]
+    figure, axes = _grid(len(shown), height=3.2, share=False)
+    for axis, metric in zip(axes, shown, strict=True):
+        _lines(axis, summary[summary["metric"] == metric], x="step", by="run")
+        axis.set(xlabel="training step", title=metric.replace("_", " "))
+    _save(figure, path)
+
+
+def draw_denoising(directory: Path, summary: pd.DataFrame, path: Path) -> None:
+    """Quality against network passes for each sampler, against T for each schedule, and for schedule x target."""
+    rows = _with_choices(directory, statistics.final(summary))
+    figure, (energy, modes, steps, heat) = _grid(4, height=3.4, share=False)
+    resampled = rows[rows["views"] > 1]
+    for axis, metric in ((energy, "energy_distance"), (modes, "on_mode")):
+        _lines(axis, resampled[resampled["metric"] == metric], x="forwards", by="sampler_name")
+        axis.set(xscale="log", xlabel="network passes for an action", title=metric.replace("_", " "))
+        axis.set_xticks([2, 5, 10, 20, 50], ["2", "5", "10", "20", "50"], minor=False)
+    energy.set_yscale("log")
+    trained = rows[(rows["metric"] == "energy_distance") & (rows["sampler"] == "as trained") & rows["T"].notna()]
+    _lines(steps, trained[trained["target"] == "epsilon"], x="T", by="schedule")
+    steps.set(xscale="log", yscale="log", xlabel="T, trained and sampled", title="energy distance")
+    steps.set_xticks([5, 10, 20, 50], ["5", "10", "20", "50"], minor=False)
+    at_20 = trained[trained["T"] == 20]
+    text = at_20.assign(text=list(map(format_interval, at_20["mean"], at_20["low"])))
+    table = at_20.pivot(index="schedule", columns="target", values="mean")
+    labels = text.pivot(index="schedule", columns="target", values="text").map(lambda cell: cell.replace(" ± ", "\n± "))
+    sns.heatmap(np.log10(table), annot=labels, fmt="", ax=heat, cmap="rocket", cbar=False, annot_kws={"fontsize": 8})
+    heat.set(title="energy distance at T = 20", xlabel="target", ylabel="")
+    _save(figure, path)
+
+
+def _with_choices(directory: Path, final: pd.DataFrame) -> pd.DataFrame:
+    """Rows with what their run chose (T, schedule, target), the view's sampler and its passes of the network."""
+    columns = []
+    for run in run_directories(directory):
+        config = read_config(run)
+        policy = config["options"]["policy"]
+        for view in config["views"]:
+            sampled = view["policy"] or policy
+            columns.append(
+                {
+                    "label": config["label"],
+                    "sampler": view["sampler_label"],
+                    "forwards": view["forwards"],
+                    "sampler_name": sampled["sampler"],
+                    "views": len(config["views"]),
+                    **{name: policy.get(name) for name in ("T", "schedule", "target")},
+                }
+            )
+    return final.merge(pd.DataFrame(columns), on=["label", "sampler"])
+
+
+def _lines(axis: Axes, rows: pd.DataFrame, x: str, by: str) -> None:
+    """Mean and interval against `x`, one line for each value of `by`."""
+    for color, (name, group) in zip(sns.color_palette("deep"), rows.groupby(by, sort=False), strict=False):
+        line = group.sort_values(x)
+        axis.plot(line[x], line["mean"], color=color, marker="o", markersize=3, label=name)
+        axis.fill_between(line[x], line["low"], line["high"], color=color, alpha=0.2, linewidth=0)
+    axis.legend(frameon=False, fontsize=8)
+    sns.despine(ax=axis)
+
+
+def _grid(panels: int, height: float, share: bool = True) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, at most five in a row."""
+    sns.set_theme(style="ticks", context="paper", font_scale=1.1)
+    columns = min(5, panels)
+    rows = -(-panels // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(3.1 * columns, height * rows), layout="constrained", squeeze=False, sharey=share
+    )
+    flat = list(axes.flat)
+    for axis in flat[panels:]:
+        axis.set_visible(False)
+    return figure, flat[:panels]
+
+
+def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=150, bbox_inches="tight")
     plt.close(figure)
 
@@ -79,10 +160,17 @@ def _scatter(axis: Axes, points: np.ndarray, color, title: str | None, caption: 
     sns.despine(ax=axis)
 
 
-def _caption(summary: pd.DataFrame, run: str) -> str:
-    rows = summary[summary["run"] == run].set_index("metric")
+def _caption(final: pd.DataFrame) -> str:
+    rows = final.set_index("metric")
     return "\n".join(
         f"{metric.replace('_', ' ')} {format_interval(rows.loc[metric, 'mean'], rows.loc[metric, 'low'], digits)}"
         for metric, digits in CAPTION.items()
         if metric in rows.index
     )
+
+
+FIGURES: dict[str, Callable[[Path, pd.DataFrame, Path], None]] = {
+    "samples": draw_samples,
+    "curves": draw_curves,
+    "denoising": draw_denoising,
+}

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +26,8 @@ import torch
 from core.options import OptionError
 
 PACKAGES = ("torch", "numpy", "pandas", "scipy", "seaborn")
-FACTORS = ["task", "policy", "regularizer", "improvement", "backup", "selection"]
+FACTORS = ["task", "policy", "regularizer", "improvement", "backup"]
+VIEW = ["selection", "sampler"]
 
 
 def claim(directory: Path) -> None:
@@ -61,19 +62,15 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def tidy(record: dict[str, Any], evaluations: list[tuple[int, dict[str, np.ndarray]]]) -> pd.DataFrame:
-    """One row for each seed, step and metric, with the factors of the run."""
+def tidy(
+    record: dict[str, Any], evaluations: Iterable[tuple[int, dict[str, str], dict[str, np.ndarray]]]
+) -> pd.DataFrame:
+    """One row for each seed, step and metric, with the factors of the run and of the view that was judged."""
     factors = {"task": record["task"], **record["names"]}
     return pd.DataFrame(
         [
-            {
-                **{factor: factors[factor] for factor in FACTORS},
-                "seed": seed,
-                "step": step,
-                "metric": metric,
-                "value": v,
-            }
-            for step, metrics in evaluations
+            {**{f: factors[f] for f in FACTORS}, **view, "seed": seed, "step": step, "metric": metric, "value": v}
+            for step, view, metrics in evaluations
             for metric, values in metrics.items()
             for seed, v in zip(record["seeds"], values.tolist(), strict=True)
         ]
@@ -81,14 +78,25 @@ def tidy(record: dict[str, Any], evaluations: list[tuple[int, dict[str, np.ndarr
 
 
 def load_metrics(directory: Path) -> pd.DataFrame:
-    """The metrics of a run directory, or of all runs directly below a comparison's."""
-    frames = [pd.read_csv(run / "metrics.csv").assign(run=label(run)) for run in run_directories(directory)]
-    return pd.concat(frames, ignore_index=True)
+    """The metrics of a run directory, or of all runs directly below a comparison's; `run` names run and view."""
+    return pd.concat([_load_run(run) for run in run_directories(directory)], ignore_index=True)
 
 
-def label(run: Path) -> str:
-    """The short name of the run in this directory."""
-    return json.loads((run / "config.json").read_text())["label"]
+def _load_run(run: Path) -> pd.DataFrame:
+    frame = pd.read_csv(run / "metrics.csv")
+    config = read_config(run)
+    names = [config["label"]] * len(config["views"])
+    if len(names) > 1:
+        names = [f"{config['label']} {view['label']}" for view in config["views"]]
+    keys = [(view["selection_label"], view["sampler_label"]) for view in config["views"]]
+    of_view = dict(zip(keys, names, strict=True))
+    rows = zip(frame["selection"], frame["sampler"], strict=True)
+    return frame.assign(run=[of_view[key] for key in rows], label=config["label"])
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The record of the run in this directory."""
+    return json.loads((run / "config.json").read_text())
 
 
 def run_directories(directory: Path) -> list[Path]:
@@ -96,7 +104,7 @@ def run_directories(directory: Path) -> list[Path]:
     if (directory / "config.json").exists():
         return [directory]
     order = json.loads((directory / "comparison.json").read_text())["runs"]
-    return [directory / name for name in order]
+    return [directory / name for name in order if (directory / name).is_dir()]
 
 
 def environment() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Training and judging one run, or several runs beside each other, into a directory."""
+"""Training one run and judging it, into a directory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ablations import figures, results, statistics
+from ablations import results
 from ablations.config import RunConfig
+from ablations.views import View
 from core import fusion
-from core.rng import Rng, SeedRng
-from tasks import TASKS, Task
+from core.rng import Rng, SeedRng, seed_generator
+from policies import Policy
+from tasks import Task
 from tasks.base import Evaluation
 from trainers import checkpoint
 from trainers.trainer import Trainer
@@ -37,7 +39,8 @@ class Outcome:
 
     trainer: Trainer
     rng: SeedRng
-    evaluations: list[tuple[int, Evaluation]] = field(default_factory=list)
+    #: step, and what each view of the run scored there
+    evaluations: list[tuple[int, list[Evaluation]]] = field(default_factory=list)
     losses: list[tuple[int, dict[str, np.ndarray]]] = field(default_factory=list)
     interrupted: bool = False
     seconds: float = 0.0
@@ -45,9 +48,7 @@ class Outcome:
 
 def train(run: RunConfig, task: Task, device: torch.device) -> Outcome:
     """Train all seeds of a run together and evaluate them; ctrl-C ends training early and keeps what there is."""
-    trainer = Trainer(
-        run.parts, run.trainer, task.spec, run.seeds, needs_critic=run.selection.needs_critic, device=device
-    )
+    trainer = Trainer(run.parts, run.trainer, task.spec, run.seeds, needs_critic=run.needs_critic, device=device)
     outcome = Outcome(trainer, SeedRng(run.seeds, "train", device))
     dataset = task.dataset().to(device)
     steps, every = run.budget.steps, run.budget.eval_every or run.budget.steps
@@ -71,17 +72,38 @@ def train(run: RunConfig, task: Task, device: torch.device) -> Outcome:
 
 
 def _look(run: RunConfig, task: Task, outcome: Outcome, losses: dict[str, Tensor]) -> None:
+    scores = [_judge(run, view, task, outcome) for view in run.views]
+    outcome.evaluations.append((outcome.trainer.step, scores))
+    if losses:
+        outcome.losses.append((outcome.trainer.step, {name: loss.cpu().numpy() for name, loss in losses.items()}))
+
+
+def _judge(run: RunConfig, view: View, task: Task, outcome: Outcome) -> Evaluation:
     trainer = outcome.trainer
+    policy = _resampled(run, view, task, trainer)
 
     @torch.no_grad()
     def act(obs: Tensor, rng: Rng) -> Tensor:
-        return run.selection(trainer.policy, trainer.critics(), obs, rng)
+        return view.selection(policy, trainer.critics(), obs, rng)
 
     # every evaluation of a run meets the same draws, so that a curve shows the policy and not the noise
     rng = SeedRng(run.seeds, "evaluate", outcome.rng.device)
-    outcome.evaluations.append((trainer.step, task.evaluate(act, rng, len(run.seeds))))
-    if losses:
-        outcome.losses.append((trainer.step, {name: loss.cpu().numpy() for name, loss in losses.items()}))
+    return task.evaluate(act, rng, len(run.seeds))
+
+
+def _resampled(run: RunConfig, view: View, task: Task, trainer: Trainer) -> Policy:
+    """The trained policy, or a twin with its weights and the view's sampler."""
+    if view.policy is None:
+        return trainer.policy
+    twin = view.policy.build(task.spec, run.parts.network, [seed_generator(seed, "init") for seed in run.seeds])
+    weights = next(trainer.policy.parameters())
+    twin.to(weights.device, weights.dtype).load_state_dict(trainer.policy.state_dict())
+    return twin
+
+
+def _forwards(run: RunConfig, view: View, task: Task, trainer: Trainer) -> int:
+    """Passes through the policy's network that one action of this view costs."""
+    return _resampled(run, view, task, trainer).forwards_per_action * getattr(view.selection, "candidates", 1)
 
 
 def _refuse_divergence(run: RunConfig, losses: dict[str, Tensor], step: int) -> None:
@@ -99,50 +121,31 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
     parameters = sum(p.numel() for p in outcome.trainer.policy.parameters()) // len(run.seeds)
     record = {
         **run.record(),
+        "views": [{**view.record(), "forwards": _forwards(run, view, task, outcome.trainer)} for view in run.views],
         "steps_done": outcome.trainer.step,
         "interrupted": outcome.interrupted,
         "policy_parameters": parameters,
+        "policy_forwards_per_action": outcome.trainer.policy.forwards_per_action,
         "seconds": round(outcome.seconds, 1),
         "environment": results.environment(),
     }
     results.write_json(directory / "config.json", record)
-    metrics = [(step, evaluation.metrics) for step, evaluation in outcome.evaluations]
+    of_views = [{"selection": view.selection_label, "sampler": view.sampler_label} for view in run.views]
+    metrics = [
+        (step, factors, scored.metrics)
+        for step, scores in outcome.evaluations
+        for factors, scored in zip(of_views, scores, strict=True)
+    ]
     results.tidy(record, metrics).to_csv(directory / "metrics.csv", index=False)
-    results.tidy(record, outcome.losses).to_csv(directory / "training.csv", index=False)
-    reference = {f"reference_{name}": array for name, array in task.reference().samples.items()}
-    samples = {**outcome.evaluations[-1][1].samples, **reference}
+    losses: list[tuple[int, dict[str, str], dict[str, np.ndarray]]] = [
+        (step, {}, values) for step, values in outcome.losses
+    ]
+    results.tidy(record, losses).to_csv(directory / "training.csv", index=False)
+    samples = {f"reference_{name}": array for name, array in task.reference().samples.items()}
+    for index, scored in enumerate(outcome.evaluations[-1][1]):
+        samples |= {f"{name}_{index}": array for name, array in scored.samples.items()}
     np.savez_compressed(directory / "samples.npz", **samples)  # type: ignore[arg-type]
     checkpoint.save(directory / "checkpoint.pt", outcome.trainer, outcome.rng)
-
-
-def compare(runs: list[RunConfig], directory: Path, device: torch.device) -> str:
-    """Carry out runs one after another into `directory`; returns the table of what came out.
-
-    One run fills `directory` itself; several fill one subdirectory each, beside the figure that shows them all.
-    """
-    task = TASKS[runs[0].task]()
-    with results.new_directory(directory) as partial:
-        done = []
-        for run in runs:
-            place = partial if len(runs) == 1 else partial / run.label
-            place.mkdir(exist_ok=True)
-            outcome = train(run, task, device)
-            write(run, outcome, task, place)
-            done.append(run.label)
-            if outcome.interrupted:
-                break
-        if len(runs) > 1:
-            results.write_json(partial / "comparison.json", {"runs": done})
-        return report(partial, task)
-
-
-def report(directory: Path, task: Task) -> str:
-    """Draw the figure of a run or a comparison into its directory and return its table."""
-    summary = statistics.summarise(results.load_metrics(directory))
-    summary.to_csv(directory / "summary.csv", index=False)
-    figures.draw_samples(directory, summary, directory / "figure.png")
-    reference = {metric: float(values[0]) for metric, values in task.reference().metrics.items()}
-    return figures.table(summary, reference)
 
 
 def fuse_if_it_pays(choice: str, runs: list[RunConfig], device: torch.device) -> str | None:

@@ -25,11 +25,23 @@ def t_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+#: what identifies one curve: a run and the way it was asked to act
+CURVE = ["run", "label", "policy", "regularizer", "improvement", "backup", "selection", "sampler"]
+
+
 def summarise(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Last evaluation of each run: columns run, metric, mean, low, high, seeds; in the order of `metrics`."""
-    last = metrics[metrics["step"] == metrics.groupby("run")["step"].transform("max")]
+    """Each metric of each run at each step, over seeds: the columns of CURVE, step, metric, mean, low, high, seeds."""
     rows = [
-        {"run": run, "metric": metric, **t_interval(group["value"].to_numpy())._asdict(), "seeds": len(group)}
-        for (run, metric), group in last.groupby(["run", "metric"], sort=False)
+        {**dict(zip([*CURVE, "step", "metric"], key, strict=True)), **_interval(group["value"].to_numpy())}
+        for key, group in metrics.groupby([*CURVE, "step", "metric"], sort=False)
     ]
     return pd.DataFrame(rows)
+
+
+def _interval(values: np.ndarray) -> dict[str, float]:
+    return {**t_interval(values)._asdict(), "seeds": len(values)}
+
+
+def final(summary: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each run's last evaluation."""
+    return summary[summary["step"] == summary.groupby("run")["step"].transform("max")]

@@ -56,21 +56,47 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return flat.view(*x.shape[:-1], weight.shape[-1])
 
 
+class LayerNorm(nn.Module):
+    """`[*lead, B, d] -> [*lead, B, d]`, each vector to mean 0 and variance 1, then a gain and a bias for each index."""
+
+    def __init__(self, lead: tuple[int, ...], dim: int):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(*lead, dim))
+        self.bias = nn.Parameter(torch.zeros(*lead, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:]) * self.gain[..., None, :] + self.bias[..., None, :]
+
+
 class MLP(nn.Module):
-    """`depth` hidden layers and a linear output, `[*lead, B, d_in] -> [*lead, B, d_out]`."""
+    """`depth` hidden layers and a linear output, `[*lead, B, d_in] -> [*lead, B, d_out]`.
+
+    With `layer_norm`, each hidden layer's activations are normalised (as FQL's critic: after the activation).
+    """
 
     def __init__(
-        self, lead: tuple[int, ...], d_in: int, d_out: int, network: NetworkConfig, init: Sequence[torch.Generator]
+        self,
+        lead: tuple[int, ...],
+        d_in: int,
+        d_out: int,
+        network: NetworkConfig,
+        init: Sequence[torch.Generator],
+        layer_norm: bool = False,
     ):
         super().__init__()
         sizes = [d_in] + [network.hidden] * network.depth + [d_out]
         self.layers: Sequence[Linear] = nn.ModuleList(  # type: ignore[assignment]
             Linear(lead, a, b, init) for a, b in itertools.pairwise(sizes)
         )
+        self.norms = nn.ModuleList(
+            LayerNorm(lead, network.hidden) if layer_norm else nn.Identity() for _ in range(network.depth)
+        )
         self.activation = ACTIVATIONS[network.activation]
+        #: nothing but linear layers and Mish, which is what the compiled kernels know
+        self.plain = self.activation is mish and not layer_norm
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.activation is mish:
+        if self.plain:
             weights = [layer.weight for layer in self.layers]
             if network_pass.applies(x, weights):
                 return network_pass.run(x, weights, [layer.bias for layer in self.layers])
@@ -79,8 +105,8 @@ class MLP(nn.Module):
     def tail(self, first: Tensor) -> Tensor:
         """The network after its first linear layer, whose output (before activation) is `first` `[*lead, B, h]`."""
         hidden = first
-        for layer in self.layers[1:]:
-            hidden = layer(self.activation(hidden))
+        for layer, norm in zip(self.layers[1:], self.norms, strict=True):
+            hidden = layer(norm(self.activation(hidden)))
         return hidden
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +25,25 @@ def option(
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
+    sampling: bool = False,
 ) -> Any:
-    """A dataclass field that carries its help text and its bounds."""
-    metadata = {"help": help, "choices": choices, "at_least": at_least, "above": above, "at_most": at_most}
+    """A dataclass field that carries its help text and its bounds.
+
+    `sampling`: the option changes how a trained policy is sampled and nothing it learned, so that one trained policy
+    can be judged under several values.
+    """
+    limits = {"choices": choices, "at_least": at_least, "above": above, "at_most": at_most}
+    return dataclasses.field(default=default, metadata={"help": help, "limits": limits, "sampling": sampling})
+
+
+def nested(default: Any, help: str, *, part: str, accepts: Callable[[Any], bool], needs: str, name: str = "") -> Any:
+    """A dataclass field holding the whole configuration of another part.
+
+    `part` names the kind of part and so where its names are looked up ("policy"); `accepts` says of a configuration
+    whether it can stand here; `needs` is the same in words, for the message. `name` is what the command line chooses
+    where nothing is said and `default` is None.
+    """
+    metadata = {"help": help, "nested": part, "accepts": accepts, "needs": needs, "name": name}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -36,10 +53,12 @@ class Options:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if field.metadata:
-                problem = _violation(getattr(self, field.name), field.metadata)
-                if problem:
-                    raise OptionError(f"{field.name} {problem}, got {getattr(self, field.name)!r}")
+            value = getattr(self, field.name)
+            if "nested" in field.metadata and not field.metadata["accepts"](value):
+                raise OptionError(f"{field.name} must be {field.metadata['needs']}")
+            problem = _violation(value, field.metadata["limits"]) if "limits" in field.metadata else None
+            if problem:
+                raise OptionError(f"{field.name} {problem}, got {value!r}")
 
 
 def _violation(value: Any, limits: Any) -> str | None:

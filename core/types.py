@@ -29,6 +29,8 @@ class Transitions:
     reward: Tensor  # [...]
     next_obs: Tensor  # [..., O]
     discount: Tensor  # [...]
+    #: the action the data took next, `[..., A]`, where the task knows it (in-sample SARSA asks for it)
+    next_act: Tensor | None = None
 
     def __len__(self) -> int:
         return self.reward.shape[0]
@@ -43,5 +45,10 @@ class Transitions:
 
     def _each(self, change) -> Transitions:
         return Transitions(
-            change(self.obs), change(self.act), change(self.reward), change(self.next_obs), change(self.discount)
+            change(self.obs),
+            change(self.act),
+            change(self.reward),
+            change(self.next_obs),
+            change(self.discount),
+            None if self.next_act is None else change(self.next_act),
         )

@@ -17,6 +17,7 @@ from core.types import TaskSpec
 @dataclass(frozen=True)
 class CriticConfig(Options):
     heads: int = option(2, "critics of each seed (K)", at_least=1)
+    layer_norm: bool = option(False, "normalise the activations of each hidden layer")
 
     def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Critic:
         return Critic(self, spec, network, init)
@@ -28,7 +29,8 @@ class Critic(nn.Module):
     def __init__(self, config: CriticConfig, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]):
         super().__init__()
         self.heads = config.heads
-        self.net = MLP((len(init), config.heads), spec.obs_dim + spec.act_dim, 1, network, init)
+        lead = (len(init), config.heads)
+        self.net = MLP(lead, spec.obs_dim + spec.act_dim, 1, network, init, config.layer_norm)
 
     def forward(self, obs: Tensor, act: Tensor) -> Tensor:
         """obs `[S, B, O]`, act `[S, B, A]` -> values `[S, K, B]`."""

@@ -18,6 +18,12 @@ def td_loss(values: Tensor, target: Tensor) -> Tensor:
     return (values - target[:, None]).square().sum(1)
 
 
+def expectile_loss(excess: Tensor, expectile: float) -> Tensor:
+    """|expectile - 1[u < 0]| u^2 of each u = `excess`: least where that expectile of the u's is 0 (IQL, eq. 5)."""
+    squared = excess.square()
+    return torch.where(excess < 0, (1 - expectile) * squared, expectile * squared)
+
+
 @torch.no_grad()
 def polyak(averages: Iterable[Tensor], parameters: Iterable[Tensor], rate: float) -> None:
     """averages <- (1 - rate) * averages + rate * parameters, in place."""

@@ -1,14 +1,36 @@
 """Policy classes. To add one: a file with a `Policy` and its config, and an entry here."""
 
-from policies.base import Policy, PolicyConfig, TractablePolicy
+from policies.base import DenoisingPolicy, ModalPolicy, Policy, PolicyConfig, TractablePolicy, TransportPolicy
+from policies.consistency import ConsistencyConfig
 from policies.cvae import CVAEConfig
+from policies.deterministic import DeterministicConfig
 from policies.diffusion import DiffusionConfig
+from policies.distilled import DistilledConfig
+from policies.edm import EDMConfig
+from policies.flow import FlowConfig
 from policies.gaussian import GaussianConfig
+from policies.mixture import MixtureConfig
+from policies.perturbed import PerturbedConfig
 
 POLICIES: dict[str, type[PolicyConfig]] = {
     "diffusion": DiffusionConfig,
     "gaussian": GaussianConfig,
     "cvae": CVAEConfig,
+    "edm": EDMConfig,
+    "deterministic": DeterministicConfig,
+    "mixture": MixtureConfig,
+    "flow": FlowConfig,
+    "consistency": ConsistencyConfig,
+    "perturbed": PerturbedConfig,
+    "distilled": DistilledConfig,
 }
 
-__all__ = ["POLICIES", "Policy", "PolicyConfig", "TractablePolicy"]
+__all__ = [
+    "POLICIES",
+    "DenoisingPolicy",
+    "ModalPolicy",
+    "Policy",
+    "PolicyConfig",
+    "TractablePolicy",
+    "TransportPolicy",
+]

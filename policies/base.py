@@ -7,7 +7,7 @@ its randomness comes from the `rng` it is handed. What a class can do beyond thi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,6 +27,10 @@ class Policy(nn.Module, ABC):
     reparameterised: ClassVar[bool] = True
     #: whether `sample` always lies in [-1, 1]
     bounded: bool = True
+    #: submodules that `bc_loss` does not train: only an improvement through samples does
+    improvement_only: ClassVar[tuple[str, ...]] = ()
+    #: submodules that `bc_loss` alone trains, since no gradient reaches them through samples
+    cloning_only: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def bc_loss(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
@@ -36,17 +40,61 @@ class Policy(nn.Module, ABC):
     def sample(self, obs: Tensor, rng: Rng) -> Tensor:
         """One action for each observation: `[S, B, O] -> [S, B, A]`."""
 
+    @property
+    def forwards_per_action(self) -> int:
+        """Passes through a network that one sampled action costs."""
+        return 1
 
-class TractablePolicy(Policy):
+
+class ModalPolicy(Policy):
+    """A policy with a most likely action."""
+
+    @abstractmethod
+    def mode(self, obs: Tensor) -> Tensor:
+        """The most likely action (before any squashing): `[S, B, O] -> [S, B, A]`."""
+
+
+class TractablePolicy(ModalPolicy):
     """A policy with a density."""
 
     @abstractmethod
     def log_prob(self, obs: Tensor, act: Tensor) -> Tensor:
         """Log-density of each action given its observation, in nats: `[S, B]`."""
 
+
+class TransportPolicy(Policy):
+    """A policy that carries standard normal noise to actions by a deterministic map."""
+
     @abstractmethod
-    def mode(self, obs: Tensor) -> Tensor:
-        """The most likely action (before any squashing): `[S, B, O] -> [S, B, A]`."""
+    def transport(self, obs: Tensor, noise: Tensor) -> Tensor:
+        """The action each noise becomes: obs `[S, B, O]`, noise `[S, B, A]` -> `[S, B, A]`."""
+
+
+class DenoisingPolicy(Policy):
+    """A policy that samples by denoising, so that one step of it is an estimate, and each step can be guided."""
+
+    @abstractmethod
+    def predict_clean(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
+        """The one-step estimate of `act` `[S, B, A]` from that action with noise added, in [-1, 1], differentiable.
+
+        Noise and its level are drawn as in `bc_loss` (EDP, arXiv 2305.20081, eq. 7).
+        """
+
+    @abstractmethod
+    def guided_sample(
+        self,
+        obs: Tensor,
+        rng: Rng,
+        gradient: Callable[[Tensor], Tensor],
+        scale: float,
+        through_denoiser: bool = False,
+    ) -> Tensor:
+        """Samples `[S, B, A]` drawn towards exp(scale Q) times the policy; `gradient` is that of Q at actions.
+
+        Each step's estimate of the clean action is moved by scale (1 - abar) / sqrt(abar) gradient(estimate) before
+        it is clipped; with `through_denoiser` along the gradient of Q(estimate) in what the step starts from, which
+        is exact for a Gaussian policy and a linear Q, and costs a backward pass.
+        """
 
 
 @dataclass(frozen=True)
@@ -54,6 +102,11 @@ class PolicyConfig(Options):
     """The options of a policy class; `builds` is the class."""
 
     builds: ClassVar[type[Policy]]
+
+    @property
+    def reparameterised(self) -> bool:
+        """Whether samples of the policy so configured pass gradients to its parameters."""
+        return self.builds.reparameterised
 
     def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Policy:
         """S = len(init) policies, each initialised from its own generator."""

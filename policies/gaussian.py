@@ -8,23 +8,18 @@ Behaviour cloning is the negative log-likelihood, summed over action dimensions.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from core.networks import MLP, NetworkConfig
 from core.options import option
 from core.rng import Rng
 from core.types import TaskSpec
 from policies.base import PolicyConfig, TractablePolicy
-
-LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
-#: data at the very edge of the box have no finite preimage under tanh
-EDGE = 1 - 1e-6
+from policies.densities import LOG_STD_MAX, LOG_STD_MIN, normal_log_density, preimage, squash
 
 
 class GaussianPolicy(TractablePolicy):
@@ -39,12 +34,8 @@ class GaussianPolicy(TractablePolicy):
 
     def log_prob(self, obs: Tensor, act: Tensor) -> Tensor:
         mean, log_std = self._mean_and_log_std(obs)
-        raw = torch.atanh(act.clamp(-EDGE, EDGE)) if self.bounded else act
-        log_density = -0.5 * ((raw - mean) / log_std.exp()).square() - log_std - 0.5 * math.log(2 * math.pi)
-        if self.bounded:
-            # log(1 - tanh(u)^2), in the form that does not cancel
-            log_density = log_density - 2 * (math.log(2) - raw - F.softplus(-2 * raw))
-        return log_density.sum(-1)
+        raw, log_slope = preimage(act, self.bounded)
+        return normal_log_density(raw, mean, log_std) - log_slope
 
     def bc_loss(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
         return -self.log_prob(obs, act)
@@ -52,11 +43,11 @@ class GaussianPolicy(TractablePolicy):
     def sample(self, obs: Tensor, rng: Rng) -> Tensor:
         mean, log_std = self._mean_and_log_std(obs)
         raw = mean + log_std.exp() * rng.normal(*mean.shape[1:])
-        return raw.tanh() if self.bounded else raw
+        return squash(raw, self.bounded)
 
     def mode(self, obs: Tensor) -> Tensor:
         mean, _ = self._mean_and_log_std(obs)
-        return mean.tanh() if self.bounded else mean
+        return squash(mean, self.bounded)
 
 
 @dataclass(frozen=True)

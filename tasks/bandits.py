@@ -31,6 +31,8 @@ STD = 0.05
 REWARD_STD = 0.5
 #: an action within this distance of a centre (4 deviations) is on that mode
 RADIUS = 4 * STD
+#: a mode with this share of the samples, half of its own, counts as covered
+COVERED = 1 / (2 * len(MODES))
 DATA_SEED, REFERENCE_SEED = 2022, 2023
 EVALUATION_SAMPLES = 4000
 #: of which this many are kept for the figure; evenly spaced, since fresh data come mode by mode
@@ -39,8 +41,8 @@ KEPT_SAMPLES = 1000
 
 class Bandit(Task):
     spec = TaskSpec("bandit", obs_dim=2, act_dim=2)
+    one_step = True
     defaults = {
-        "backup": "reward-only",
         "network.hidden": 128,
         "trainer.batch": 100,
         "improvement.eta": 2.5,
@@ -51,6 +53,7 @@ class Bandit(Task):
     metrics = {
         "energy_distance": "to fresh data; 0 is equal",
         "on_mode": "share of samples within 4 deviations of a mode",
+        "modes_covered": "modes that get at least half of a quarter of the samples",
         "best_mode": "share of samples on the best-paid mode",
         "other_modes": "share of samples on the three others",
         "out_of_bounds": "share of samples outside [-1, 1]",
@@ -101,6 +104,7 @@ def measure(actions: Tensor, fresh: Tensor) -> dict[str, float]:
     return {
         "energy_distance": energy_distance(actions, fresh),
         "on_mode": sum(shares.values()),
+        "modes_covered": sum(share >= COVERED for share in shares.values()),
         "best_mode": shares[BEST],
         "other_modes": sum(shares.values()) - shares[BEST],
         "out_of_bounds": (actions.abs() > 1).any(-1).double().mean().item(),

@@ -27,6 +27,10 @@ class Evaluation:
 
 class Task(ABC):
     spec: TaskSpec
+    #: whether its data say which action was taken next
+    has_next_actions: ClassVar[bool] = False
+    #: whether every episode is one step, so that no next value is ever asked for
+    one_step: ClassVar[bool] = False
     #: options this task starts from, as on the command line without dashes: {"policy.T": 50, "backup": ...}
     defaults: ClassVar[dict[str, Any]] = {}
     #: metric -> what it means, for the table and the figure; the first ones are the headline

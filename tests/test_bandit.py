@@ -36,6 +36,7 @@ def test_the_data_are_the_same_every_time_and_leave_the_global_generator_alone()
 def test_fresh_data_score_as_data():
     metrics = Bandit().reference().metrics
     assert metrics["energy_distance"][0] < 0.001
+    assert metrics["modes_covered"][0] == 4
     # within four deviations in two dimensions: 1 - exp(-8)
     assert metrics["on_mode"][0] == pytest.approx(1 - np.exp(-8), abs=0.001)
     assert metrics["reward"][0] == pytest.approx(REWARDS.mean().item(), abs=0.01)
@@ -50,6 +51,7 @@ def test_metrics_of_hand_made_actions():
     assert got["best_mode"] == pytest.approx(0.6)
     assert got["on_mode"] == pytest.approx(0.7)
     assert got["other_modes"] == pytest.approx(0.1)
+    assert got["modes_covered"] == 1
     assert got["share_upper_left"] == pytest.approx(0.1)
     assert got["out_of_bounds"] == pytest.approx(0.1)
 

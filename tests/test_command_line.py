@@ -10,18 +10,23 @@ from pathlib import Path
 import pytest
 
 from ablations.cli import parse
+from ablations.config import CHOICES
+from ablations.presets import PRESETS
+from ablations.studies import STUDIES
 from run_ablation import main
+from trainers import SELECTIONS
 
 ROOT = Path(__file__).parent.parent
 
 BAD = {
-    "--policy difusion": "unknown 'difusion', choose from diffusion, gaussian, cvae; did you mean diffusion?",
+    "--policy difusion": "unknown 'difusion', choose from diffusion, gaussian, cvae, edm,",
+    "--policy diffuson": "did you mean diffusion?",
     "--policy zebra": "choose from diffusion, gaussian, cvae",
     "--policy diffusion diffusion": "--policy: diffusion named more than once",
     "--policy.T 0": "--policy.T must be at least 1, got 0",
     "--policy.T many": "--policy.T: invalid int value: 'many'",
     "--policy.time-dim 5": "--policy.time-dim must be even",
-    "--policy.schedule square": "--policy.schedule must be one of vp, cosine, linear, got 'square'",
+    "--policy.schedule square": "--policy.schedule must be one of vp, cosine, linear,",
     "--seeds 1 1": "--seeds: 1 named more than once",
     "--seeds -1": "'-1' is not a seed; seeds are whole numbers from 0",
     "--seeds 1.5": "'1.5' is not a seed",
@@ -34,14 +39,29 @@ BAD = {
     "--trainer.ema-decay 1.5": "--trainer.ema-decay must be at most 1",
     "--improvement.eta -1": "--improvement.eta must be at least 0",
     "--policy diffusion --policy.latent-clip 1": "--policy.latent-clip is an option of policy cvae, not of diffusion",
-    "--bc-only --improvement.eta 1": "--improvement.eta is an option of improvement q-max, not of none",
+    "--bc-only --improvement.eta 1": "--improvement.eta is an option of improvement q-max, one-step, not of none",
     "--bc-only --improvement q-max": "--bc-only and --improvement q-max exclude each other",
-    "--policy cvae --selection mode": "selection mode needs a policy with a density, which cvae has not",
+    "--policy cvae --selection mode": "selection mode needs a policy with a mode, which cvae is not",
+    "--policy.schedule linear --policy.T 5": "leaves 95% of the signal",
+    "--preset td3": "did you mean td3+bc?",
+    "--as-released": "--as-released is of a preset",
+    "--preset iql --backup mean": "needs a backup that owns one, which mean does not; use --backup expectile",
+    "--policy perturbed --policy.base perturbed": "--policy.base must be a policy class that behaviour cloning trains",
+    "--policy perturbed --bc-only": "trains its perturbation by Q through its samples alone",
+    "--policy cvae --regularizer kl": "regularizer kl needs a policy with a density, which cvae has not",
+    "--regularizer none --bc-only": "trains nothing",
+    "--backup sarsa": "needs the next action of the data, which this task has not",
     "--stepz 5": "unknown option --stepz; did you mean --steps?",
     "--qqq 5": "unknown option --qqq; see --help",
     "stray": "unexpected argument 'stray'",
     "--device tpu": "--device: unknown 'tpu', choose from auto, cpu, cuda",
     "--device cuda:99": "--device cuda:99: not here",
+    "--selection argmax-q:candidates=0": "--selection argmax-q:candidates=0: candidates must be at least 1, got 0",
+    "--selection argmax-q:size=3": "--selection argmax-q:size=3: 'size=3' is not one of candidates=...",
+    "--selection one one": "--selection: one named more than once",
+    "--policy gaussian --resample steps=3": "--resample steps=3: this policy class can be sampled in one way only",
+    "--study expresiveness": "did you mean expressiveness?",
+    "--study expressiveness --steps 0": "--steps must be at least 1",
     "--task maze": "unknown 'maze', choose from bandit",
     "--compile perhaps": "--compile: invalid choice: 'perhaps'",
 }
@@ -92,8 +112,8 @@ def test_defaults_are_the_tasks():
         "regularizer": "bc",
         "improvement": "q-max",
         "backup": "reward-only",
-        "selection": "one",
     }
+    assert [view.label for view in run.views] == ["one"]
     assert (run.parts.policy.T, run.parts.network.hidden, run.trainer.batch) == (50, 128, 100)
     assert run.parts.improvement.eta == 2.5
     assert run.trainer.lr == 3e-4
@@ -122,11 +142,77 @@ def test_several_policies_differ_in_nothing_else():
     assert runs[2].parts.policy.latent_clip == 1
     for run in runs[1:]:
         assert dataclasses.replace(run.parts, policy=runs[0].parts.policy) == runs[0].parts
-        assert (run.trainer, run.selection, run.budget.steps) == (
+        assert (run.trainer, run.views, run.budget.steps) == (
             runs[0].trainer,
-            runs[0].selection,
+            runs[0].views,
             runs[0].budget.steps,
         )
+
+
+def test_one_training_is_judged_under_several_selections():
+    (run,) = parse("--selection one argmax-q:candidates=5 argmax-q softmax-q:temperature=0.1".split()).runs
+    assert [view.label for view in run.views] == [
+        "one",
+        "argmax-q:candidates=5",
+        "argmax-q",
+        "softmax-q:temperature=0.1",
+    ]
+    assert run.views[1].selection.candidates == 5
+    assert run.views[3].selection.temperature == 0.1
+    (shared,) = parse("--selection argmax-q softmax-q:candidates=3 --selection.candidates 7".split()).runs
+    assert [view.selection.candidates for view in shared.views] == [7, 3]
+
+
+def test_presets_are_rows_that_the_command_line_overrides():
+    (run,) = parse("--preset bcq --policy.phi 0.2".split()).runs
+    assert (run.label, run.names["policy"], run.names["policy.base"]) == ("bcq", "perturbed", "cvae")
+    assert (run.parts.policy.phi, run.parts.improvement.normalizer) == (0.2, "none")
+    assert run.views[0].selection.candidates == 100
+    # a one-step task needs no backup, and brings its own sizes
+    assert (run.names["backup"], run.parts.network.hidden) == ("reward-only", 128)
+    (iql,) = parse("--preset iql".split()).runs
+    assert iql.names["backup"] == "expectile"
+    plain, released = (parse(f"--preset diffusion-ql {flag}".split()).runs[0] for flag in ("", "--as-released"))
+    assert (plain.views[0].label, released.views[0].label) == ("one", "softmax-q")
+    assert released.record()["preset"] == "diffusion-ql as released"
+
+
+@pytest.mark.parametrize("released", ["", "--as-released"])
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_can_be_run(name, released):
+    (run,) = parse(f"--preset {name} {released} --seeds 0".split()).runs
+    assert run.label == name
+
+
+def test_a_policy_inside_another_has_options_and_takes_the_tasks():
+    (run,) = parse("--policy perturbed --policy.base diffusion --policy.base.schedule cosine".split()).runs
+    assert (run.parts.policy.base.schedule, run.parts.policy.base.T) == ("cosine", 50)
+    (kl,) = parse("--policy gaussian --regularizer kl --regularizer.behaviour mixture".split()).runs
+    assert type(kl.parts.regularizer.behaviour).__name__ == "MixtureConfig"
+    assert kl.names["regularizer.behaviour"] == "mixture"
+
+
+def test_the_listing_names_every_part_and_every_reason_once(capsys):
+    assert main(["--list"]) == 0
+    text = capsys.readouterr().out
+    for registry in (*CHOICES.values(), SELECTIONS, PRESETS, STUDIES):
+        assert all(name in text for name in registry)
+    numbers = [line.split()[0] for line in text[text.index("Why not") :].splitlines()[1:]]
+    assert numbers == [str(number + 1) for number in range(len(numbers))]
+
+
+def test_a_study_is_its_commands_with_what_the_user_adds():
+    command = parse("--study expressiveness --steps 7 --seeds 3".split())
+    assert command.study == "expressiveness"
+    assert [run.label for run in command.runs] == list(STUDIES["expressiveness"].runs)
+    for run in command.runs:
+        assert (run.budget.steps, run.seeds, run.names["improvement"]) == (7, (3,), "none")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_can_be_run(name):
+    runs = parse(["--study", name]).runs
+    assert len({run.label for run in runs}) == len(runs)
 
 
 def test_help_shows_the_chosen_parts(capsys):

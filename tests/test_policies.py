@@ -8,9 +8,10 @@ import pytest
 import torch
 from builders import SMALL, SPEC, double_rng, make_trainer, small_config
 
+from core.networks import MLP
 from core.rng import SeedRng, seed_generator
 from core.types import Transitions
-from policies import POLICIES, TractablePolicy
+from policies import POLICIES, ModalPolicy, TractablePolicy, TransportPolicy
 from policies.gaussian import GaussianConfig
 
 SEEDS = (0, 1)
@@ -56,16 +57,29 @@ class TestContract:
         policy = build(name)
         obs, act = draw()
         parameters = dict(policy.named_parameters())
-        for gradient in torch.autograd.grad(
-            policy.bc_loss(obs, act, double_rng(SEEDS)).sum(), list(parameters.values())
+        loss = policy.bc_loss(obs, act, double_rng(SEEDS)).sum()
+        for gradient, key in zip(
+            torch.autograd.grad(loss, list(parameters.values()), allow_unused=True), parameters, strict=True
         ):
-            assert (gradient.flatten(1).norm(dim=1) > 0).all()
+            if key.split(".")[0] in policy.improvement_only:
+                assert gradient is None
+            else:
+                assert (gradient.flatten(1).norm(dim=1) > 0).all()
         if policy.reparameterised:
             actions = policy.sample(obs, double_rng(SEEDS))
             gradients = torch.autograd.grad(actions.square().sum(), list(parameters.values()), allow_unused=True)
             reached = [g for g in gradients if g is not None]
             assert reached
             assert all((g != 0).any() for g in reached)
+            by_name = dict(zip(parameters, gradients, strict=True))
+            assert all(by_name[n] is not None for n in parameters if n.split(".")[0] in policy.improvement_only)
+
+    def test_one_action_costs_the_passes_the_class_states(self, name, monkeypatch):
+        passes, tail = [], MLP.tail
+        monkeypatch.setattr(MLP, "tail", lambda net, first: passes.append(first.shape) or tail(net, first))
+        policy = build(name)
+        policy.sample(draw()[0], double_rng(SEEDS))
+        assert [shape[:2] for shape in passes] == [(S, B)] * policy.forwards_per_action
 
     def test_save_and_load_give_the_same_policy(self, name, tmp_path):
         policy, other = build(name), small_config(name).build(SPEC, SMALL, [seed_generator(9, "init")] * 2).double()
@@ -128,8 +142,17 @@ class TestGaussian:
         torch.testing.assert_close(samples.mean(0), act.mean(0), rtol=0, atol=0.03)
         torch.testing.assert_close(samples.std(0), act.std(0), rtol=0.1, atol=0)
 
-    def test_is_the_class_with_a_density(self):
-        assert [name for name in POLICIES if isinstance(build(name), TractablePolicy)] == ["gaussian"]
+
+@pytest.mark.parametrize(
+    ("capability", "names"),
+    [
+        (TractablePolicy, {"gaussian", "mixture"}),
+        (ModalPolicy, {"gaussian", "mixture", "deterministic"}),
+        (TransportPolicy, {"flow"}),
+    ],
+)
+def test_what_a_class_can_do_is_its_type(capability, names):
+    assert {name for name in POLICIES if isinstance(build(name), capability)} == names
 
 
 def test_cvae_latent_is_clipped_and_divergence_is_the_closed_form():

@@ -10,14 +10,21 @@ from torch import Tensor
 
 from core.options import Options, option
 from core.rng import Rng
+from critics.candidates import sample_each, values_of
 from critics.ensemble import Critics
-from policies.base import Policy, TractablePolicy
+from policies.base import DenoisingPolicy, ModalPolicy, Policy
+from trainers.slices import SlicedRng
+
+#: samples of all seeds that are drawn and valued in one pass; more are taken slice by slice
+ROWS_IN_ONE_PASS = 2**17
 
 
 @dataclass(frozen=True)
 class Selection(Options):
     needs_critic: ClassVar[bool] = False
     needs_mode: ClassVar[bool] = False
+    #: whether it steers each step of a denoising policy's sampler
+    needs_denoiser: ClassVar[bool] = False
 
     def __call__(self, policy: Policy, critics: Critics | None, obs: Tensor, rng: Rng) -> Tensor:
         """One action `[S, B, A]` for each observation `[S, B, O]`."""
@@ -39,7 +46,7 @@ class Mode(Selection):
     needs_mode = True
 
     def __call__(self, policy: Policy, critics: Critics | None, obs: Tensor, rng: Rng) -> Tensor:
-        assert isinstance(policy, TractablePolicy)
+        assert isinstance(policy, ModalPolicy)
         return policy.mode(obs)
 
 
@@ -73,13 +80,49 @@ class SoftmaxQ(Selection):
         return _pick(actions, (values / self.temperature + gumbel).argmax(-1))
 
 
+@dataclass(frozen=True)
+class Guided(Selection):
+    """One sample drawn towards exp(scale * Q), by the gradient of Q in every step of the sampler; Q the smallest head.
+
+    Guidance as in classifier guidance (Dhariwal and Nichol 2021, arXiv 2105.05233) with Q for the classifier. Q was
+    never trained on noised actions: it is asked at the clean action the step predicts.
+    """
+
+    needs_critic = True
+    needs_denoiser = True
+
+    scale: float = option(1.0, "weight of Q against the policy's density", at_least=0)
+
+    def __call__(self, policy: Policy, critics: Critics | None, obs: Tensor, rng: Rng) -> Tensor:
+        assert critics is not None
+        assert isinstance(policy, DenoisingPolicy)
+        critic = critics.target
+
+        def gradient(actions: Tensor) -> Tensor:
+            with torch.enable_grad():
+                leaf = actions.detach().requires_grad_()
+                return torch.autograd.grad(critic(obs, leaf).amin(1).sum(), leaf)[0]
+
+        return policy.guided_sample(obs, rng, gradient, self.scale)
+
+
 def candidates(policy: Policy, critics: Critics | None, obs: Tensor, count: int, rng: Rng) -> tuple[Tensor, Tensor]:
-    """`count` samples for each observation `[S, B, O]`: actions `[S, B, N, A]` and their smallest Q `[S, B, N]`."""
+    """`count` samples for each observation `[S, B, O]`: actions `[S, B, N, A]` and their smallest Q `[S, B, N]`.
+
+    Many are taken over slices of the observations, so that memory does not grow with them; what comes out is the same.
+    """
     assert critics is not None
-    repeated = obs.repeat_interleave(count, dim=1)
-    actions = policy.sample(repeated, rng)
-    values = critics.target(repeated, actions).amin(1)
-    return actions.unflatten(1, (-1, count)), values.unflatten(1, (-1, count))
+    step = max(1, ROWS_IN_ONE_PASS // (len(obs) * count))
+    if step >= obs.shape[1]:
+        actions = sample_each(policy, obs, count, rng)
+        return actions, values_of(critics.target, obs, actions).amin(1)
+    parts = []
+    sliced = SlicedRng(rng, obs.shape[1] * count, step * count)
+    for few in obs.split(step, dim=1):
+        actions = sample_each(policy, few, count, sliced)
+        parts.append((actions, values_of(critics.target, few, actions).amin(1)))
+        sliced.advance()
+    return torch.cat([actions for actions, _ in parts], 1), torch.cat([values for _, values in parts], 1)
 
 
 def _pick(actions: Tensor, index: Tensor) -> Tensor:
@@ -92,4 +135,5 @@ SELECTIONS: dict[str, type[Selection]] = {
     "mode": Mode,
     "argmax-q": ArgmaxQ,
     "softmax-q": SoftmaxQ,
+    "guided": Guided,
 }

@@ -1,0 +1,168 @@
+"""The parser of the command line, made from the dataclasses of the chosen parts, and its complaints."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ablations.config import CHOICES, DEFAULT_CHOICES, Budget, nested_name, sections
+from ablations.presets import PRESETS
+from ablations.studies import STUDIES
+from ablations.views import selection_name
+from core.options import OptionError
+from policies import POLICIES
+from tasks import TASKS
+from trainers import SELECTIONS
+
+DESCRIPTION = """\
+Train policy classes on offline data under one critic and one trainer, and compare what they learned.
+
+  python run_ablation.py --policy diffusion --bc-only            one class, behaviour cloning alone
+  python run_ablation.py --policy diffusion gaussian cvae        three classes, each maximising Q too
+  python run_ablation.py --policy gaussian --selection argmax-q  a factor swapped
+  python run_ablation.py --study expressiveness                  a set of runs that answers a question
+  python run_ablation.py --policy cvae --help                    the options of the parts named
+"""
+Names = Mapping[str, str]
+
+
+class Parser(argparse.ArgumentParser):
+    """Every complaint is one `OptionError`, printed and turned into an exit code in one place."""
+
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(message)
+
+
+def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False) -> Parser:
+    """The options that choose parts; `nested`: fields that hold a policy of their own, with its default's name."""
+    parser = Parser(
+        prog="run_ablation.py",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=add_help,
+        allow_abbrev=False,
+    )
+    group = parser.add_argument_group("what to compare")
+    policy = "policy class, default: diffusion; several make a comparison"
+    group.add_argument("--policy", nargs="+", default=[], **_among(CHOICES["policy"]), help=policy)
+    preset = "published method, a row of parts and options that others override; several make a comparison"
+    group.add_argument("--preset", nargs="+", default=[], **_among(PRESETS), help=preset)
+    released = "the preset with its released code's deviations from the paper"
+    group.add_argument("--as-released", action="store_true", help=released)
+    for key, default in (nested or {}).items():
+        help = f"the policy class inside; default: {default}"
+        group.add_argument(f"--{key.replace('_', '-')}", dest=key, **_among(POLICIES), help=help)
+    group.add_argument("--bc-only", action="store_true", help="behaviour cloning alone: no improvement, no critic")
+    for part in ("regularizer", "improvement", "backup"):
+        default = f"default: {DEFAULT_CHOICES[part]}, or the task's"
+        group.add_argument(f"--{part}", **_among(CHOICES[part]), help=default)
+    acting = "how to act, each judged on the same training: name, or name:candidates=10; default: one"
+    group.add_argument("--selection", nargs="+", default=[], **_among(SELECTIONS, selection_name), help=acting)
+    resample = "judge the trained policy under other samplers too: option=value,option=value; default: as trained"
+    group.add_argument("--resample", nargs="+", default=[], metavar="SAMPLER", help=resample)
+    group.add_argument("--task", default="bandit", **_among(TASKS), help="default: bandit")
+    group.add_argument("--list", action="store_true", help="print all parts, presets and studies, and what combines")
+    group.add_argument("--study", **_among(STUDIES), help="run a whole study; further options apply to all its runs")
+    return parser
+
+
+def _among(registry: Mapping[str, Any], name_of: typing.Callable[[str], str] = str) -> dict[str, Any]:
+    def known(text: str) -> str:
+        name = name_of(text)
+        if name in registry:
+            return text
+        close = difflib.get_close_matches(name, registry, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise argparse.ArgumentTypeError(f"unknown {name!r}, choose from {', '.join(registry)}{hint}")
+
+    return {"type": known, "metavar": "|".join(registry)}
+
+
+def nested_defaults(per_policy: Iterable[Names]) -> dict[str, str]:
+    """The nested fields of the chosen parts, each with the name of the policy class it holds by default."""
+    found = {}
+    for names in per_policy:
+        for prefix, _, config in sections(names):
+            for field in dataclasses.fields(config):
+                if field.metadata.get("nested"):
+                    key = f"{prefix}.{field.name}"
+                    found[key] = nested_name(key, field, {})
+    return found
+
+
+def full_parser(task: str, per_policy: Sequence[Names], selections: Sequence[str]) -> Parser:
+    """Everything that may be said, given which parts were chosen (for each policy) and how to act."""
+    parser = names_parser(nested_defaults(per_policy), add_help=True)
+    group = parser.add_argument_group("the run")
+    seeds = "trained together; default: 0 1 2 3 4"
+    group.add_argument("--seeds", nargs="+", type=_seed, default=[0, 1, 2, 3, 4], metavar="N", help=seeds)
+    budget = TASKS[task].default_budget(per_policy[0])
+    for field in dataclasses.fields(Budget):
+        _add_field(group, field.name, field, Budget, budget.get(field.name, field.default))
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
+    fusing = "compile the training step; default: auto, where the run is long enough to pay"
+    group.add_argument("--compile", default="auto", choices=("auto", "on", "off"), help=fusing)
+    group.add_argument("--out", type=Path, metavar="DIR", help="new directory for the results; default: below runs/")
+    parts = {(prefix, name): config for names in per_policy for prefix, name, config in sections(names)}
+    parts |= {("selection", name): SELECTIONS[name] for name in map(selection_name, selections)}
+    seen: set[str] = set()
+    for (prefix, name), config in parts.items():
+        section = parser.add_argument_group(f"{prefix} {name}".strip())
+        for field in dataclasses.fields(config):
+            key = f"{prefix}.{field.name}"
+            if key not in seen and "limits" in field.metadata:
+                _add_field(section, key, field, config, TASKS[task].defaults.get(key, field.default))
+            seen.add(key)
+    return parser
+
+
+def _add_field(group: Any, key: str, field: dataclasses.Field, config: type, default: Any) -> None:
+    """One option of a dataclass; left out of the command line it stays None, and the dataclass decides."""
+    kind = typing.get_type_hints(config)[field.name]
+    if isinstance(kind, types.UnionType):
+        kind = next(member for member in typing.get_args(kind) if member is not type(None))
+    flag, help = f"--{key.replace('_', '-')}", field.metadata["help"].replace("%", "%%")
+    if kind is bool:
+        shown = "yes" if default else "no"
+        group.add_argument(
+            flag, dest=key, action=argparse.BooleanOptionalAction, default=None, help=f"{help}; default: {shown}"
+        )
+        return
+    choices = field.metadata["limits"]["choices"]
+    metavar = "|".join(choices) if choices else kind.__name__
+    shown = "none" if default is None else default
+    group.add_argument(flag, dest=key, type=kind, metavar=metavar, help=f"{help}; default: {shown}")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a seed; seeds are whole numbers from 0")
+    return int(text)
+
+
+def explain_unknown(argument: str, parser: Parser, per_policy: Sequence[Names], selections: Sequence[str]) -> str:
+    """Why this argument was not understood: another part's option, a misspelling, or a stray word."""
+    if not argument.startswith("-"):
+        return f"unexpected argument {argument!r}; options start with --, see --help"
+    flag = argument.split("=")[0]
+    part, _, field = flag[2:].replace("-", "_").partition(".")
+    registries = {**CHOICES, "selection": SELECTIONS}
+    owners = [
+        name
+        for name, config in registries.get(part, {}).items()
+        if field in {f.name for f in dataclasses.fields(config)}
+    ]
+    if owners:
+        chosen = selections if part == "selection" else [names[part] for names in per_policy]
+        names = ", ".join(dict.fromkeys(map(selection_name, chosen)))
+        accepted = [option for option in parser._option_string_actions if option.startswith(f"--{part}.")]
+        has = f"{part} {names} takes {', '.join(accepted)}" if accepted else f"{part} {names} has no options"
+        return f"{flag} is an option of {part} {', '.join(owners)}, not of {names}; {has}"
+    close = difflib.get_close_matches(flag, parser._option_string_actions, n=1)
+    return f"unknown option {flag}" + (f"; did you mean {close[0]}?" if close else "; see --help")

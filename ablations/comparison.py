@@ -1,0 +1,88 @@
+"""Several runs beside each other, one directory: carried out in turn, each kept as soon as it is done.
+
+A comparison that was cut off goes on where it stopped when the same command is given again with the same `--out`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ablations import figures, results, runner, statistics
+from ablations.config import RunConfig
+from ablations.studies import STUDIES
+from core.options import OptionError
+from tasks import TASKS, Task
+
+
+def carry_out(runs: Sequence[RunConfig], directory: Path, device: torch.device, study: str | None = None) -> str:
+    """Train and judge the runs; returns the table of what came out.
+
+    One run fills `directory` itself; several fill one subdirectory each, beside the figures that show them all. A run
+    that diverges leaves the others to be done, and is reported at the end as `Diverged`.
+    """
+    task = TASKS[runs[0].task]()
+    if len(runs) == 1 and study is None:
+        with results.new_directory(directory) as partial:
+            outcome = runner.train(runs[0], task, device)
+            runner.write(runs[0], outcome, task, partial)
+            return report(partial, task, study)
+    directory.mkdir(parents=True, exist_ok=True)
+    results.write_json(directory / "comparison.json", {"study": study, "runs": [run.label for run in runs]})
+    failures = []
+    for run in runs:
+        if (directory / run.label).exists():
+            print(f"{run.label}: already there", file=sys.stderr)
+            continue
+        try:
+            with results.new_directory(directory / run.label) as partial:
+                outcome = runner.train(run, task, device)
+                runner.write(run, outcome, task, partial)
+        except runner.Diverged as error:
+            failures.append(str(error))
+            continue
+        if outcome.interrupted:
+            break
+    if len(failures) == len(runs):
+        (directory / "comparison.json").unlink()
+        directory.rmdir()
+    if failures:
+        raise runner.Diverged("; ".join(failures))
+    return report(directory, task, study)
+
+
+def report(directory: Path, task: Task, study: str | None) -> str:
+    """Draw the figures of a run or a comparison into its directory and return its table."""
+    summary = statistics.summarise(results.load_metrics(directory))
+    final = statistics.final(summary)
+    final.to_csv(directory / "summary.csv", index=False)
+    for name in STUDIES[study].figures if study else ("samples",):
+        path = directory / ("figure.png" if name == "samples" else f"{name}.png")
+        figures.FIGURES[name](directory, summary, path)
+    reference = {metric: float(values[0]) for metric, values in task.reference().metrics.items()}
+    return figures.table(final, reference)
+
+
+def claim(runs: Sequence[RunConfig], directory: Path) -> None:
+    """Make sure, before training, that `directory` can take these runs: new, or their own comparison cut off."""
+    if not (directory / "comparison.json").is_file():
+        results.claim(directory)
+        return
+    listed = json.loads((directory / "comparison.json").read_text())["runs"]
+    if listed != [run.label for run in runs]:
+        raise OptionError(f"--out {directory}: already holds the comparison of {', '.join(listed)}; name a new one")
+    for run in runs:
+        if (directory / run.label).is_dir():
+            there = results.read_config(directory / run.label)
+            asked = json.loads(json.dumps(run.record()))
+            changed = [key for key, value in asked.items() if key != "views" and there[key] != value]
+            if [view["label"] for view in there["views"]] != [view["label"] for view in asked["views"]]:
+                changed.append("views")
+            if changed:
+                raise OptionError(
+                    f"--out {directory}: already holds {run.label} with other {', '.join(changed)}; name a new one"
+                )

@@ -1,0 +1,75 @@
+"""Studies: sets of runs that answer one question. Lists of commands, no loops.
+
+Each run is what one would type after `python run_ablation.py`, so every number of a study can be had by a command of
+its own. `common` comes first, the run's own options next, and what the user adds last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Study:
+    """`runs`: label -> options; `figures`: names of the figures in `ablations.figures` to draw of them."""
+
+    question: str
+    common: str
+    runs: dict[str, str]
+    figures: tuple[str, ...] = ("samples",)
+
+
+EXPRESSIVENESS = Study(
+    question="How well can each policy class represent a behaviour with four modes?",
+    common="--task bandit --bc-only --steps 100000 --eval-every 10000",
+    runs={
+        "diffusion": "--policy diffusion",
+        "gaussian": "--policy gaussian",
+        "cvae": "--policy cvae",
+    },
+)
+
+COUPLING = Study(
+    question="What does each class do when the same Q pulls it, everything else being equal?",
+    common="--task bandit --improvement q-max --improvement.eta 2.5 --steps 20000 --eval-every 2000",
+    runs={
+        "diffusion": "--policy diffusion",
+        "gaussian": "--policy gaussian",
+        "cvae": "--policy cvae",
+    },
+)
+
+#: the trained chain sampled again: each sampler in 2 to 50 steps
+SAMPLERS = " ".join(
+    f"sampler={sampler},sample-steps={steps}"
+    for sampler in ("ddpm", "ddim", "dpm++2m", "sde-dpm++2m")
+    for steps in (2, 5, 10, 20, 50)
+)
+#: and the continuous-time policy: an Euler step costs one pass of the network, a Heun step two, but for the last
+EDM_SAMPLERS = " ".join(
+    [f"sampler=euler,sample-steps={steps}" for steps in (2, 5, 10, 20, 50)]
+    + [f"sampler=heun,sample-steps={steps}" for steps in (2, 3, 5, 10, 25)]
+)
+
+DENOISING = Study(
+    question="What do the number of steps, the schedule, the target and the sampler each do to a diffusion policy?",
+    common="--task bandit --bc-only --steps 6000 --trainer.lr 1e-3",
+    runs={
+        "vp-T50-epsilon": f"--policy.T 50 --resample {SAMPLERS}",
+        "edm": f"--policy edm --resample {EDM_SAMPLERS}",
+        **{
+            f"{schedule}-T{T}-epsilon": f"--policy.schedule {schedule} --policy.T {T}"
+            for T in (5, 10, 20, 50)
+            for schedule in ("vp", "cosine", "sigmoid", "linear-rescaled")
+            if (schedule, T) != ("vp", 50)
+        },
+        **{
+            f"{schedule}-T20-{target}": f"--policy.schedule {schedule} --policy.T 20 --policy.target {target}"
+            for target in ("x0", "v")
+            for schedule in ("vp", "cosine", "sigmoid", "linear-rescaled")
+        },
+    },
+    figures=("denoising",),
+)
+
+STUDIES: dict[str, Study] = {"expressiveness": EXPRESSIVENESS, "coupling": COUPLING, "denoising": DENOISING}

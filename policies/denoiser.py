@@ -1,0 +1,115 @@
+"""What the denoising policies share: the network `[a, time features, s] -> output`, and running its chain of steps.
+
+The first layer is linear in its three inputs, so its parts for the state and for each time are computed once for a
+whole chain. A chain linear in what the network says, with five numbers for each step, runs as one operation where
+fusion is on (policies/chain.py).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from core.fusion import fused
+from core.mish import mish
+from core.networks import MLP, NetworkConfig, TimeEmbedding, affine
+from core.options import OptionError, option
+from core.types import TaskSpec
+from policies.base import DenoisingPolicy, PolicyConfig
+from policies.chain import run_chain
+
+
+class DenoiserNetwork(DenoisingPolicy):
+    """A network over a noised action, a time and an observation, and the plan by which it is sampled."""
+
+    def __init__(self, config: DenoiserConfig, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]):
+        super().__init__()
+        lead = (len(init),)
+        self.config, self.act_dim = config, spec.act_dim
+        self._exact: dict[str, Tensor] = {}
+        self.time = TimeEmbedding(lead, config.time_dim, init)
+        self.net = MLP(lead, spec.act_dim + config.time_dim + spec.obs_dim, spec.act_dim, network, init)
+
+    @abstractmethod
+    def _plan(self, config: Any) -> None:
+        """Work out all that `sample` needs from the options of sampling."""
+
+    def with_sampler(self, **options: Any) -> Self:
+        """The same network, its parameters shared and not copied, sampled with other options of its config.
+
+        Only options of sampling can change (`SAMPLING` of its config). Raises `OptionError` for any other.
+        """
+        for name in options:
+            if name not in self.config.SAMPLING:
+                raise OptionError(f"{name} cannot change after training; these can: {', '.join(self.config.SAMPLING)}")
+        twin = copy.copy(self)
+        twin._buffers, twin._exact = dict(self._buffers), dict(self._exact)
+        twin.config = dataclasses.replace(self.config, **options)
+        twin._plan(twin.config)
+        return twin
+
+    def predict(self, x: Tensor, time: Tensor, obs: Tensor) -> Tensor:
+        """x `[S, B, A]`, time `[S, B]`, obs `[S, B, O]` -> what the network says `[S, B, A]`."""
+        return self.net(torch.cat([x, self.time(time), obs], dim=-1))
+
+    def _keep(self, name: str, values: Tensor) -> None:
+        """A buffer beside the parameters, whatever their device and dtype; not part of a checkpoint."""
+        self._exact[name] = values
+        like = self.net.layers[0].weight
+        dtype = like.dtype if values.is_floating_point() else values.dtype
+        self.register_buffer(name, values.to(like.device, dtype), persistent=False)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        # from the numbers as worked out: made in float32 and then float64, they would stay rounded to the former
+        for name, values in self._exact.items():
+            self._keep(name, values)
+        return self
+
+    def _first_layer(self, obs: Tensor, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Its weight for x, and its output for each of `times` `[n]`, `[S, n, h]`, and each observation `[S, B, h]`."""
+        first = self.net.layers[0]
+        sizes = [self.act_dim, self.time.dim, obs.shape[-1]]
+        of_act, of_time, of_obs = (part.contiguous() for part in first.weight.split(sizes, dim=-2))
+        return of_act, self.time(times.expand(obs.shape[0], -1)) @ of_time, affine(obs, of_obs, first.bias)
+
+    def _can_fuse(self) -> bool:
+        return fused() and self.net.activation is mish
+
+    def _fused_chain(self, obs: Tensor, times: Tensor, noise: Tensor, coefficients: Tensor) -> Tensor:
+        """The chain over `times` `[n]` as one operation; noise `[S, 1 or n + 1, B, A]`, coefficients `[n, 5]`."""
+        of_act, at_time, at_obs = self._first_layer(obs, times)
+        layers = self.net.layers[1:]
+        weights = [of_act, *(layer.weight for layer in layers)]
+        biases = [layer.bias for layer in layers]
+        clip = 1.0 if self.config.clip else float("inf")
+        noise = noise.expand(-1, len(times) + 1, -1, -1)
+        return run_chain(noise, coefficients, clip, at_obs, at_time, weights, biases)
+
+
+@dataclasses.dataclass(frozen=True)
+class DenoiserConfig(PolicyConfig):
+    """Options of every denoising policy. `SAMPLING`: those that may change without training again."""
+
+    SAMPLING: ClassVar[tuple[str, ...]] = ()
+
+    time_dim: int = option(16, "size of the time embedding, even", at_least=2)
+    grad_steps: int | None = option(
+        None, "pass gradients through the last so many steps alone (default: all)", at_least=0, sampling=True
+    )
+    clip: bool = option(True, "keep each step's estimate of the action in [-1, 1], not the last alone", sampling=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.time_dim % 2:
+            raise OptionError(f"time_dim must be even, got {self.time_dim}")
+
+    @property
+    def reparameterised(self) -> bool:
+        return self.grad_steps != 0

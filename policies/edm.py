@@ -1,0 +1,137 @@
+"""EDM policy: a diffusion over actions with continuous noise levels (Karras et al. 2022, arXiv 2206.00364).
+
+Behaviour cloning is denoising at a log-normal noise level, L = E lambda(sigma) |D(a + sigma n; sigma, s) - a|^2 with
+ln sigma ~ N(P_mean, P_std^2), in which lambda = 1 / c_out^2 makes it |F - (a - c_skip x) / c_out|^2 (eq. 8). Sampling
+integrates the probability-flow ODE down rho-spaced levels, by Heun's method unless told otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.networks import NetworkConfig
+from core.options import OptionError, option
+from core.rng import Rng
+from core.types import TaskSpec
+from policies import karras
+from policies.denoiser import DenoiserConfig, DenoiserNetwork
+
+
+class EDMPolicy(DenoiserNetwork):
+    """Network `[c_in a_sigma, features of c_noise, s] -> F`, bounded by clipping the last estimate to [-1, 1]."""
+
+    times: Tensor
+    coefficients: Tensor
+    config: EDMConfig
+
+    def __init__(self, config: EDMConfig, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]):
+        super().__init__(config, spec, network, init)
+        self._plan(config)
+
+    def _plan(self, config: EDMConfig) -> None:
+        levels = karras.sigmas(config.sample_steps, config.sigma_min, config.sigma_max, config.rho)
+        self.levels: list[float] = levels.tolist()
+        # Heun's second evaluation is at the next level before churn raises it
+        self.evaluated = list(dict.fromkeys([*karras.churned(self.levels, config.churn), *self.levels[1:-1]]))
+        visited = torch.tensor(self.evaluated, dtype=torch.float64)
+        scalings = karras.precondition(visited, config.sigma_data)
+        self.scalings = torch.stack(scalings[:3], dim=1).tolist()
+        self._keep("times", scalings.noise)
+        self._keep("coefficients", karras.euler_coefficients(levels, config.sigma_data))
+        self.draws = config.sample_steps if config.churn else 0
+
+    @property
+    def forwards_per_action(self) -> int:
+        # the last of Heun's steps ends at noise 0, where there is nothing to correct with
+        steps = len(self.levels) - 1
+        return 2 * steps - 1 if self.config.sampler == "heun" else steps
+
+    def denoise(self, x: Tensor, sigma: Tensor, obs: Tensor) -> Tensor:
+        """D(x; sigma): x `[S, B, A]`, sigma `[S, B]`, obs `[S, B, O]` -> `[S, B, A]`, not clipped."""
+        scale = karras.precondition(sigma[..., None], self.config.sigma_data)
+        return scale.skip * x + scale.out * self.predict(scale.into * x, scale.noise[..., 0], obs)
+
+    def _noised(self, act: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        """A level `[S, B]` for each action, and the action with noise of that level."""
+        sigma = (self.config.p_mean + self.config.p_std * rng.normal(act.shape[1])).exp()
+        return sigma, act + sigma[..., None] * rng.normal(*act.shape[1:])
+
+    def bc_loss(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
+        sigma, x = self._noised(act, rng)
+        scale = karras.precondition(sigma[..., None], self.config.sigma_data)
+        error = self.predict(scale.into * x, scale.noise[..., 0], obs) - (act - scale.skip * x) / scale.out
+        return error.square().mean(-1)
+
+    def predict_clean(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
+        sigma, x = self._noised(act, rng)
+        return self.denoise(x, sigma, obs).clamp(-1, 1)
+
+    def sample(self, obs: Tensor, rng: Rng) -> Tensor:
+        noise = rng.normal(self.draws + 1, obs.shape[1], self.act_dim)
+        # a chain that is not cut short, since a step of the fused one starts in other coordinates
+        whole = self.config.grad_steps in (None, self.config.sample_steps)
+        if self._can_fuse() and whole and self.config.sampler == "euler" and not self.config.churn:
+            start = self.levels[0] * self.scalings[0][2] * noise
+            return self._fused_chain(obs, self.times, start, self.coefficients).clamp(-1, 1)
+        return self._integrate(self._denoiser(obs), noise)
+
+    def guided_sample(
+        self,
+        obs: Tensor,
+        rng: Rng,
+        gradient: Callable[[Tensor], Tensor],
+        scale: float,
+        through_denoiser: bool = False,
+    ) -> Tensor:
+        noise = rng.normal(self.draws + 1, obs.shape[1], self.act_dim)
+        clip = 1.0 if self.config.clip else None
+        return self._integrate(karras.guided(self._denoiser(obs), gradient, scale, clip, through_denoiser), noise)
+
+    def _integrate(self, denoiser: karras.Denoiser, noise: Tensor) -> Tensor:
+        config, clip = self.config, 1.0 if self.config.clip else None
+        second_order = config.sampler == "heun"
+        x = karras.sample(denoiser, self.levels, noise, second_order, config.churn, clip, config.grad_steps)
+        return x.clamp(-1, 1)
+
+    def _denoiser(self, obs: Tensor) -> karras.Denoiser:
+        """D given obs `[S, B, O]`, at the levels of the sampler, with all that they share computed once."""
+        of_act, at_time, at_obs = self._first_layer(obs, self.times)
+        place = {sigma: index for index, sigma in enumerate(self.evaluated)}
+
+        def denoise(x: Tensor, sigma: float) -> Tensor:
+            index = place[sigma]
+            skip, out, into = self.scalings[index]
+            first = torch.baddbmm(at_obs + at_time[:, index, None], into * x, of_act)
+            return skip * x + out * self.net.tail(first)
+
+        return denoise
+
+
+@dataclass(frozen=True)
+class EDMConfig(DenoiserConfig):
+    builds = EDMPolicy
+    SAMPLING = ("sampler", "sample_steps", "churn", "sigma_min", "sigma_max", "rho", "clip", "grad_steps")
+
+    sampler: str = option("heun", "how the ODE is integrated", choices=("heun", "euler"), sampling=True)
+    sample_steps: int = option(10, "noise levels of the sampler", at_least=1, sampling=True)
+    churn: float = option(0.0, "S_churn: noise added afresh while sampling, 0 for none", at_least=0, sampling=True)
+    # the paper's 0.5 is about the deviation of actions that fill the box: 0.58 if uniform, 0.8 for the bandit's
+    sigma_data: float = option(0.5, "deviation of the actions, that inputs and targets are scaled by", above=0)
+    sigma_min: float = option(0.002, "lowest noise level of the sampler", above=0, sampling=True)
+    sigma_max: float = option(80.0, "highest noise level of the sampler", above=0, sampling=True)
+    rho: float = option(7.0, "spacing of the levels: 1 even, more is finer near the action", at_least=1, sampling=True)
+    p_mean: float = option(-1.2, "mean of ln sigma in training")
+    p_std: float = option(1.2, "deviation of ln sigma in training", above=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sigma_min >= self.sigma_max:
+            raise OptionError(f"sigma_min must be less than sigma_max = {self.sigma_max}, got {self.sigma_min}")
+        if self.grad_steps is not None and self.grad_steps > self.sample_steps:
+            raise OptionError(
+                f"grad_steps must be at most the sampler's {self.sample_steps} steps, got {self.grad_steps}"
+            )

@@ -1,0 +1,126 @@
+"""Whole runs: what a run directory holds, that it is repeatable, and that nothing half-done is left or lost."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ablations import results, runner, statistics
+from ablations.figures import format_interval
+from run_ablation import main
+from tasks import bandits
+
+SMALL = "--network.hidden 16 --network.depth 1 --trainer.batch 10 --compile off".split()
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch):
+    monkeypatch.setattr(bandits, "EVALUATION_SAMPLES", 200)
+    monkeypatch.setattr(bandits, "KEPT_SAMPLES", 50)
+
+
+def run(tmp_path, arguments, name="out"):
+    code = main([*arguments.split(), *SMALL, "--out", str(tmp_path / name)])
+    return code, tmp_path / name
+
+
+def test_a_run_directory(tmp_path, capsys):
+    code, out = run(tmp_path, "--bc-only --steps 6 --eval-every 3 --seeds 4 7 --policy.T 3")
+    assert code == 0
+    names = {"config.json", "metrics.csv", "training.csv", "summary.csv", "samples.npz", "checkpoint.pt", "figure.png"}
+    assert {path.name for path in out.iterdir()} == names
+    assert list(tmp_path.iterdir()) == [out]
+    metrics = pd.read_csv(out / "metrics.csv")
+    assert list(metrics.columns) == [*results.FACTORS, *results.VIEW, "seed", "step", "metric", "value"]
+    assert set(metrics["seed"]) == {4, 7}
+    assert set(metrics["step"]) == {3, 6}
+    assert metrics["value"].notna().all()
+    config = json.loads((out / "config.json").read_text())
+    assert config["options"]["policy"]["T"] == 3
+    assert config["steps_done"] == 6
+    assert {"torch", "numpy"} <= config["environment"]["packages"].keys()
+    printed = capsys.readouterr()
+    assert "energy_distance" in printed.out
+    assert f"results: {out}" in printed.out
+    assert (out / "figure.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_the_same_command_twice_gives_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        assert run(tmp_path, "--policy gaussian --steps 5 --seeds 0 1", name)[0] == 0
+    for file in ("metrics.csv", "training.csv"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_a_comparison_and_its_views(tmp_path):
+    code, out = run(
+        tmp_path, "--policy diffusion cvae --policy.T 2 --steps 4 --seeds 0 1 --selection one argmax-q:candidates=3"
+    )
+    assert code == 0
+    summary = pd.read_csv(out / "summary.csv")
+    labels = ["diffusion-q-max", "cvae-q-max"]
+    assert set(summary["run"]) == {f"{label} {view}" for label in labels for view in ("one", "argmax-q:candidates=3")}
+    with np.load(out / "diffusion-q-max" / "samples.npz") as stored:
+        assert stored["actions_0"].shape == stored["actions_1"].shape == (2, 50, 2)
+        assert not np.array_equal(stored["actions_0"], stored["actions_1"])
+
+
+def test_a_comparison_cut_off_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
+    command = "--policy gaussian cvae --bc-only --steps 3 --seeds 0"
+    original = runner.write
+    monkeypatch.setattr(runner, "write", lambda run, *rest: 1 / 0 if "cvae" in run.label else original(run, *rest))
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path, command)
+    assert (tmp_path / "out" / "gaussian-bc" / "metrics.csv").exists()
+    kept = (tmp_path / "out" / "gaussian-bc" / "config.json").stat().st_mtime_ns
+    monkeypatch.setattr(runner, "write", original)
+    assert run(tmp_path, command.replace("--steps 3", "--steps 4"))[0] == 2
+    assert "already holds gaussian-bc with other steps" in capsys.readouterr().err
+    assert run(tmp_path, command)[0] == 0
+    assert kept == (tmp_path / "out" / "gaussian-bc" / "config.json").stat().st_mtime_ns
+    assert set(pd.read_csv(tmp_path / "out" / "summary.csv")["label"]) == {"gaussian-bc", "cvae-bc"}
+
+
+def test_divergence_is_one_line_and_leaves_nothing(tmp_path, capsys):
+    code, _ = run(tmp_path, "--policy gaussian --bc-only --steps 200 --trainer.lr 1e30 --seeds 0 3")
+    assert code == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("run_ablation.py: error: gaussian-bc: ")
+    assert "not finite" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_training_keeps_what_there_is(tmp_path, monkeypatch):
+    train = runner.Trainer.train
+
+    def interrupted(trainer, *rest):
+        if trainer.step >= 20:
+            raise KeyboardInterrupt
+        return train(trainer, *rest)
+
+    monkeypatch.setattr(runner.Trainer, "train", interrupted)
+    code, out = run(tmp_path, "--policy gaussian --bc-only --steps 100 --seeds 0")
+    assert code == 0
+    config = results.read_config(out)
+    assert config["interrupted"]
+    assert config["steps_done"] == 20
+
+
+def test_t_interval_is_the_textbooks():
+    # four values, mean 5, s = 2: t(0.975, 3) = 3.182446
+    interval = statistics.t_interval(np.array([3.0, 7.0, 5 - 2**0.5, 5 + 2**0.5]))
+    assert interval.mean == pytest.approx(5)
+    assert interval.high - interval.mean == pytest.approx(3.182446305 * 2 / 2, rel=1e-8)
+    assert np.isnan(statistics.t_interval(np.array([1.0])).low)
+    assert format_interval(0.5, 0.4, 2) == "0.50 ± 0.10"
+    assert format_interval(0.5, np.nan, 2) == "0.50"
+
+
+def test_training_leaves_the_global_generators_alone(tmp_path):
+    state = torch.get_rng_state()
+    run(tmp_path, "--policy gaussian --steps 2 --seeds 0")
+    assert torch.equal(state, torch.get_rng_state())

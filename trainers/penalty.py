@@ -1,0 +1,71 @@
+"""What a regularizer is: a penalty of the policy for each example `[S, B]`, and what it needs to be one.
+
+A regularizer without parameters is its own configuration; one with parameters (a learned multiplier, a behaviour model
+trained beside) is a module that its configuration builds, and states the loss of those parameters as `own`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from core.networks import NetworkConfig
+from core.options import Options, option
+from core.rng import Rng
+from core.types import TaskSpec, Transitions
+from policies.base import Policy
+
+
+class Penalty(NamedTuple):
+    """`value` `[S, B]` enters the actor's loss; `own` `[S, B]` is the loss of the regularizer's own parameters."""
+
+    value: Tensor
+    own: Tensor | None = None
+
+
+class Regularizer(Protocol):
+    """Called once for each actor step. `own` must share no graph with `value`: the trainer descends each alone."""
+
+    def __call__(self, policy: Policy, batch: Transitions, rng: Rng) -> Penalty: ...
+
+
+@dataclass(frozen=True)
+class RegularizerConfig(Options):
+    """The options of a penalty, `coef` times which enters the actor's loss."""
+
+    #: whether it moves the policy at all; without, only an improvement that adds a bonus can
+    trains: ClassVar[bool] = True
+    #: whether it differentiates through the policy's samples
+    needs_reparameterised: ClassVar[bool] = False
+    #: whether it asks the policy for a density
+    needs_density: ClassVar[bool] = False
+    #: whether a behaviour model must have a density
+    behaviour_needs_density: ClassVar[bool] = False
+
+    coef: float = option(1.0, "weight of the regularizer in the actor's loss", at_least=0)
+
+    @property
+    def needs_behaviour(self) -> bool:
+        """Whether, with these options, its field `behaviour` must hold the configuration of a behaviour model."""
+        return False
+
+    def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Regularizer:
+        """The regularizer of S = len(init) seeds."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PlainRegularizer(RegularizerConfig):
+    """A regularizer without parameters: its own configuration."""
+
+    def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Regularizer:
+        return self
+
+    @abstractmethod
+    def __call__(self, policy: Policy, batch: Transitions, rng: Rng) -> Penalty:
+        """The penalty of each example."""
