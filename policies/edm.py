@@ -82,8 +82,10 @@ class EDMPolicy(DenoiserNetwork):
         through_denoiser: bool = False,
     ) -> Tensor:
         noise = rng.normal(self.draws + 1, obs.shape[1], self.act_dim)
-        clip = 1.0 if self.config.clip else None
-        return self._integrate(karras.guided(self._denoiser(obs), gradient, scale, clip, through_denoiser), noise)
+        config, clip = self.config, 1.0 if self.config.clip else None
+        plain = self._denoiser(obs)
+        denoiser = karras.guided(plain, config.sigma_data, gradient, scale, clip, through_denoiser)
+        return self._integrate(denoiser, noise)
 
     def _integrate(self, denoiser: karras.Denoiser, noise: Tensor) -> Tensor:
         config, clip = self.config, 1.0 if self.config.clip else None
@@ -111,7 +113,7 @@ class EDMConfig(DenoiserConfig):
     SAMPLING = ("sampler", "sample_steps", "churn", "sigma_min", "sigma_max", "rho", "clip", "grad_steps")
 
     sampler: str = option("heun", "how the ODE is integrated", choices=("heun", "euler"))
-    sample_steps: int = option(10, "noise levels of the sampler", at_least=1)
+    sample_steps: int = option(18, "noise levels of the sampler", at_least=1)
     churn: float = option(0.0, "S_churn: noise added afresh while sampling, 0 for none", at_least=0)
     # the paper's 0.5 is about the deviation of actions that fill the box: 0.58 if uniform, 0.8 for the bandit's
     sigma_data: float = option(0.5, "deviation of the actions, that inputs and targets are scaled by", above=0)

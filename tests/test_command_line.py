@@ -15,13 +15,13 @@ from run_ablation import main
 ROOT = Path(__file__).parent.parent
 
 BAD = {
-    "--policy difusion": "unknown 'difusion', choose from diffusion, gaussian, cvae; did you mean diffusion?",
+    "--policy difusion": "unknown 'difusion', choose from diffusion, gaussian, cvae, edm; did you mean diffusion?",
     "--policy zebra": "choose from diffusion, gaussian, cvae",
     "--policy diffusion diffusion": "--policy: diffusion named more than once",
     "--policy.T 0": "--policy.T must be at least 1, got 0",
     "--policy.T many": "--policy.T: invalid int value: 'many'",
     "--policy.time-dim 5": "--policy.time-dim must be even",
-    "--policy.schedule square": "--policy.schedule must be one of vp, cosine, linear, got 'square'",
+    "--policy.schedule square": "--policy.schedule must be one of vp, cosine, linear, linear-rescaled, sigmoid, got",
     "--seeds 1 1": "--seeds: 1 named more than once",
     "--seeds -1": "'-1' is not a seed; seeds are whole numbers from 0",
     "--seeds 1.5": "'1.5' is not a seed",
