@@ -91,9 +91,9 @@ class DenoisingPolicy(Policy):
     ) -> Tensor:
         """Samples `[S, B, A]` drawn towards exp(scale Q) times the policy; `gradient` is that of Q at actions.
 
-        Each step's estimate of the clean action is moved by scale (1 - abar) / sqrt(abar) gradient(estimate) before
-        it is clipped; with `through_denoiser` along the gradient of Q(estimate) in what the step starts from, which
-        is exact for a Gaussian policy and a linear Q, and costs a backward pass.
+        Each step's estimate of the clean action is moved along gradient(estimate), the further the noisier the step,
+        then clipped. With `through_denoiser` it is moved along the gradient of Q(estimate) in the noised action, which
+        is exact for a Gaussian policy and a linear Q, and costs a backward pass in each step.
         """
 
 

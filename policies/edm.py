@@ -117,7 +117,7 @@ class EDMConfig(DenoiserConfig):
     SAMPLING = ("sampler", "sample_steps", "churn", "sigma_min", "sigma_max", "rho", "clip", "grad_steps")
 
     sampler: str = option("heun", "how the ODE is integrated", choices=("heun", "euler"), sampling=True)
-    sample_steps: int = option(10, "noise levels of the sampler", at_least=1, sampling=True)
+    sample_steps: int = option(18, "noise levels of the sampler", at_least=1, sampling=True)
     churn: float = option(0.0, "S_churn: noise added afresh while sampling, 0 for none", at_least=0, sampling=True)
     # the paper's 0.5 is about the deviation of actions that fill the box: 0.58 if uniform, 0.8 for the bandit's
     sigma_data: float = option(0.5, "deviation of the actions, that inputs and targets are scaled by", above=0)

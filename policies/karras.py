@@ -108,15 +108,19 @@ def euler_coefficients(levels: Tensor, data: float) -> Tensor:
 
 def guided(
     denoiser: Denoiser,
+    data: float,
     gradient: Callable[[Tensor], Tensor],
     scale: float,
     clip: float | None = 1.0,
     through_denoiser: bool = False,
 ) -> Denoiser:
-    """A denoiser moved towards a tilt by exp(scale Q), as `policies.samplers.guided` with abar = 1 / (1 + sigma^2).
+    """A denoiser moved towards a tilt of the data's density by exp(scale Q), `gradient` being that of Q.
 
-    D' = D + scale sigma^2 / sqrt(1 + sigma^2) gradient(D), the same push at the same signal-to-noise ratio;
-    `through_denoiser`: D' = D + scale sigma^2 (dD / dx)^T gradient(D), the score's own change.
+    The score (D - x) / sigma^2 becomes that plus g, so D' = D + sigma^2 g; `through_denoiser` has
+    g = scale (dD / dx)^T gradient(D), as `policies.samplers.guided`. Without, dD / dx is that of data of deviation
+    `data`, c_skip, and D' = D + scale c_out^2 gradient(D): bounded however high the level, where clipping alone would
+    bound sigma^2, and with coarse levels Heun's method overshoots. Either is exact for such Gaussian data and a linear
+    Q, the former for any Gaussian.
     """
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
@@ -126,7 +130,7 @@ def guided(
             slope = gradient((clean if clip is None else clean.clamp(-clip, clip)).detach())
             if through_denoiser:
                 (slope,) = torch.autograd.grad(clean, leaf, slope)
-        strength = sigma**2 if through_denoiser else sigma**2 / math.sqrt(1 + sigma**2)
+        strength = sigma**2 if through_denoiser else (sigma * data) ** 2 / (sigma**2 + data**2)
         return clean + scale * strength * slope
 
     return denoise

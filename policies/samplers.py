@@ -64,7 +64,7 @@ def sde_dpm_solver_1_coefficients(schedule: Schedule, target: str = "epsilon") -
 
 
 def sde_dpm_solver_2m_coefficients(schedule: Schedule, target: str = "epsilon") -> Tensor:
-    """SDE-DPM-Solver++(2M) (Lu et al. 2022, section 5): weak order 1, with a smaller error than (1). `[T, 6]`."""
+    """SDE-DPM-Solver++(2M) (Lu et al. 2022, section 5): order 2 in the moments of Gaussian data. `[T, 6]`."""
     return _two_step(schedule, _dpm_solver(schedule, target, stochastic=True))
 
 

@@ -1,131 +1,286 @@
-"""Properties of the noise schedules and of ancestral sampling."""
+"""The diffusion policy: its loss, its options and what they refuse, its chain, and sampling it in another way."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
+import itertools
+import shutil
 
 import pytest
 import torch
-from builders import SMALL, SPEC, double_rng
-from hypothesis import given
-from hypothesis import strategies as st
+from builders import SMALL, SPEC, double_rng, make_dataset, make_trainer
 
-from core.rng import seed_generator
+from ablations.cli import parse
+from core import fusion
+from core.options import OptionError
+from core.rng import SeedRng, seed_generator
+from policies import POLICIES, DenoisingPolicy
 from policies.diffusion import DiffusionConfig
-from policies.samplers import ddpm
+from policies.edm import EDMConfig
+from policies.samplers import DETERMINISTIC, SAMPLERS
 from policies.schedules import SCHEDULES, make_schedule
+from policies.targets import TARGETS, WEIGHTINGS, convert, loss_weights
+from run_ablation import main
+from tasks import TASKS
+from trainers.trainer import Trainer
 
-schedules = st.builds(make_schedule, st.sampled_from(sorted(SCHEDULES)), st.integers(1, 200))
-bounded = st.floats(-1, 1)
-
-
-@given(schedules)
-def test_betas_lie_between_zero_and_one_and_signal_only_falls(schedule):
-    assert ((schedule.betas > 0) & (schedule.betas < 1)).all()
-    assert (schedule.alphas_cumprod.diff() < 0).all()
-    assert 0 < schedule.alphas_cumprod[-1] <= schedule.alphas_cumprod[0] < 1
+SEEDS = (0, 1)
 
 
-@given(st.integers(1, 2000))
-def test_vp_ends_at_the_same_signal_for_every_T(T):
-    assert make_schedule("vp", T).alphas_cumprod[-1].item() == pytest.approx(math.exp(-5.05), rel=1e-10)
+def build(config=None, **options):
+    config = config or DiffusionConfig(**options)
+    return config.build(SPEC, SMALL, [seed_generator(s, "init") for s in SEEDS]).double()
 
 
-@given(schedules, bounded, st.floats(-3, 3))
-def test_posterior_is_bayes_rule(schedule, x0, xt):
-    """Precision-weighted product of q(x_t | x_{t-1}) and q(x_{t-1} | x_0), worked out without the closed form."""
-    for t in range(1, schedule.T):
-        beta, previous = schedule.betas[t].item(), schedule.alphas_cumprod[t - 1].item()
-        root = math.sqrt(1 - beta)
-        precision = root**2 / beta + 1 / (1 - previous)
-        mean = (root * xt / beta + math.sqrt(previous) * x0 / (1 - previous)) / precision
-        ours = schedule.posterior_mean_coef1[t].item() * x0 + schedule.posterior_mean_coef2[t].item() * xt
-        assert ours == pytest.approx(mean, rel=1e-9, abs=1e-12)
-        assert schedule.posterior_variance[t].item() == pytest.approx(1 / precision, rel=1e-9)
+def draw(batch=5):
+    rng = double_rng(SEEDS, "evaluate")
+    return rng.normal(batch, SPEC.obs_dim), rng.normal(batch, SPEC.act_dim).tanh()
 
 
-@given(schedules)
-def test_posterior_composes_to_the_marginal(schedule):
-    """Drawing x_t given x_0 and then x_{t-1} from the posterior gives q(x_{t-1} | x_0) again: mean and variance."""
-    abar = schedule.alphas_cumprod
-    c1, c2 = schedule.posterior_mean_coef1[1:], schedule.posterior_mean_coef2[1:]
-    torch.testing.assert_close(c1 + c2 * abar[1:].sqrt(), abar[:-1].sqrt(), rtol=1e-9, atol=1e-12)
-    variance = schedule.posterior_variance[1:] + c2.square() * (1 - abar[1:])
-    torch.testing.assert_close(variance, 1 - abar[:-1], rtol=1e-9, atol=1e-12)
-
-
-def noise_for(schedule, *shape, seed=0):
-    return double_rng((seed,)).normal(schedule.T + 1, *shape)
-
-
-@given(schedules, st.lists(bounded, min_size=3, max_size=3), st.integers(0, 100))
-def test_point_mass_is_returned_exactly(schedule, point, seed):
-    target = torch.tensor(point, dtype=torch.float64)
-
-    def exact(x, t):
-        abar = schedule.alphas_cumprod[t]
-        return (x - abar.sqrt() * target) / (1 - abar).sqrt()
-
-    out = ddpm(exact, schedule, noise_for(schedule, 4, 3, seed=seed))
-    torch.testing.assert_close(out, target.expand_as(out), rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", sorted(SCHEDULES))
-@pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (0.4, 0.1), (-0.7, 0.5)])
-def test_gaussian_data_are_returned(name, mean, std):
-    """With the exact denoiser the chain returns the data's mean and variance as T grows.
-
-    The chain starts from N(0, 1), which the schedule only approaches, so linear is taken at T = 1000 where it does.
-    """
-    schedule = make_schedule(name, 1000)
-
-    def exact(x, t):
-        abar = schedule.alphas_cumprod[t]
-        return (1 - abar).sqrt() * (x - abar.sqrt() * mean) / (abar * std**2 + 1 - abar)
-
-    n = 20_000
-    out = ddpm(exact, schedule, noise_for(schedule, n, 1), clip=None).flatten()
-    # VP keeps abar_T = e^-5.05, which leaves the start a little off: about 1% of the deviation
-    assert out.mean().item() == pytest.approx(mean, abs=4 * std / math.sqrt(n) + 0.02 * std)
-    assert out.std().item() == pytest.approx(std, rel=4 / math.sqrt(2 * n) + 0.02)
-
-
-@given(schedules, st.integers(0, 1000), st.floats(0.1, 2), st.floats(0.1, 50))
-def test_samples_stay_in_the_box_whatever_the_network_says(schedule, seed, box, scale):
-    out = ddpm(lambda x, t: scale * x.sin(), schedule, noise_for(schedule, 5, 2, seed=seed), clip=box)
-    assert out.abs().max() <= box
-
-
-def test_no_gradient_passes_outside_the_box():
-    schedule = make_schedule("vp", 1)
-    shift = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    far = torch.full((1, 2, 1, 1), 100.0, dtype=torch.float64)
-    (gradient,) = torch.autograd.grad(ddpm(lambda x, t: shift + 0 * x, schedule, far).sum(), shift)
-    assert gradient == 0
+def finite_difference(loss, weight, step=1e-6):
+    """The slope of `loss()` along a random direction of a parameter, and that direction."""
+    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    values = []
+    for signed in (step, -step):
+        with torch.no_grad():
+            weight += signed * direction
+            values.append(loss().item())
+            weight -= signed * direction
+    return (values[0] - values[1]) / (2 * step), direction
 
 
 @pytest.mark.parametrize("T", [1, 3, 10])
 def test_gradient_of_the_whole_chain_matches_finite_differences(T):
-    policy = DiffusionConfig(T=T).build(SPEC, SMALL, [seed_generator(0, "init")]).double()
-    obs = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    policy, (obs, _) = build(T=T), draw(3)
     weight = policy.net.layers[0].weight
-    out = policy.sample(obs, double_rng((0,))).square().sum()
-    (gradient,) = torch.autograd.grad(out, weight)
-    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    values = []
-    for step in (1e-6, -1e-6):
-        with torch.no_grad():
-            weight += step * direction
-            values.append(policy.sample(obs, double_rng((0,))).square().sum().item())
-            weight -= step * direction
-    assert (gradient * direction).sum().item() == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5, abs=1e-9)
+
+    def loss():
+        return policy.sample(obs, double_rng(SEEDS)).square().sum()
+
+    (gradient,) = torch.autograd.grad(loss(), weight)
+    slope, direction = finite_difference(loss, weight)
+    assert (gradient * direction).sum().item() == pytest.approx(slope, rel=1e-5, abs=1e-9)
 
 
-def test_the_chains_denoiser_is_the_network():
-    policy = DiffusionConfig(T=7).build(SPEC, SMALL, [seed_generator(s, "init") for s in (0, 1)]).double()
-    rng = double_rng((0, 1))
-    obs, x = rng.normal(5, 4), rng.normal(5, 3)
+@pytest.mark.parametrize("sample_steps", [None, 3])
+def test_the_chains_denoiser_is_the_network(sample_steps):
+    policy, (obs, _) = build(T=7, sample_steps=sample_steps), draw()
+    x = double_rng(SEEDS).normal(5, 3)
     denoiser = policy.denoiser(obs)
-    for t in range(7):
-        steps = torch.full((2, 5), t)
-        torch.testing.assert_close(denoiser(x, t), policy.predict_noise(x, steps, obs), rtol=1e-12, atol=1e-12)
+    assert policy.steps == ([6, 5, 4, 3, 2, 1, 0] if sample_steps is None else [6, 4, 1])
+    for t in policy.steps:
+        torch.testing.assert_close(
+            denoiser(x, t), policy.predict(x, torch.full((2, 5), t), obs), rtol=1e-12, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize(("target", "weighting"), list(itertools.product(TARGETS, WEIGHTINGS)))
+def test_the_loss_is_the_weighted_error_of_the_target(target, weighting):
+    policy, (obs, act) = build(T=6, target=target, weighting=weighting), draw()
+    rng = double_rng(SEEDS)
+    t, noise = rng.integers(6, 5), rng.normal(5, 3)
+    abar = make_schedule("vp", 6).alphas_cumprod[t][..., None]
+    x = abar.sqrt() * act + (1 - abar).sqrt() * noise
+    error = policy.predict(x, t, obs) - convert(noise, x, abar, "epsilon", target)
+    expected = (loss_weights(weighting, target, abar) * error.square()).mean(-1)
+    torch.testing.assert_close(policy.bc_loss(obs, act, double_rng(SEEDS)), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_one_step_estimate_is_the_prediction_of_x0_at_the_losss_noise(target):
+    policy, (obs, act) = build(T=6, target=target), draw()
+    rng = double_rng(SEEDS)
+    t, noise = rng.integers(6, 5), rng.normal(5, 3)
+    abar = policy.schedule.alphas_cumprod[t][..., None]
+    x = abar.sqrt() * act + (1 - abar).sqrt() * noise
+    expected = convert(policy.predict(x, t, obs), x, abar, target, "x0").clamp(-1, 1)
+    ours = policy.predict_clean(obs, act, double_rng(SEEDS))
+    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-12)
+    assert (torch.autograd.grad(ours.sum(), policy.net.layers[0].weight)[0] != 0).any()
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+@pytest.mark.parametrize(("target", "zero"), [("epsilon", False), ("x0", True), ("v", True)])
+@pytest.mark.parametrize("schedule", sorted(SCHEDULES))
+def test_every_combination_samples_in_the_box(name, target, zero, schedule):
+    policy, (obs, _) = (
+        build(
+            T=8,
+            schedule=schedule,
+            zero_terminal_snr=zero,
+            allow_residual_signal=True,
+            target=target,
+            sampler=name,
+            sample_steps=4,
+        ),
+        draw(),
+    )
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter *= 10
+        actions = policy.sample(obs, double_rng(SEEDS))
+    assert actions.isfinite().all()
+    assert actions.abs().max() <= 1
+
+
+def test_a_deterministic_sampler_draws_its_start_alone():
+    obs, _ = draw()
+    for name in SAMPLERS:
+        rng, drawn = double_rng(SEEDS), []
+        normal = rng.normal
+        rng.normal = lambda *shape, normal=normal, drawn=drawn: drawn.append(shape) or normal(*shape)
+        build(T=5, sampler=name, sample_steps=3).sample(obs, rng)
+        assert drawn == [(1 if name in DETERMINISTIC else 4, 5, 3)]
+
+
+def test_numbers_of_the_schedule_are_not_rounded_on_the_way_to_another_dtype():
+    policy = build(T=5)
+    for _ in range(2):
+        assert torch.equal(policy.levels[:, 0], policy.schedule.alphas_cumprod.sqrt())
+        policy = policy.float().double()
+    assert policy.float().levels.dtype == torch.float32
+    assert policy.times.dtype == torch.int64
+    assert not any(name in policy.state_dict() for name in ("levels", "times", "coefficients"))
+
+
+class TestAnotherSampler:
+    @pytest.mark.parametrize("name", sorted(SAMPLERS))
+    def test_shares_the_network_and_leaves_the_policy_alone(self, name):
+        policy, (obs, _) = build(T=10), draw()
+        other = policy.with_sampler(sampler=name, sample_steps=4, grad_steps=2, clip=False)
+        fresh = build(T=10, sampler=name, sample_steps=4, grad_steps=2, clip=False)
+        assert torch.equal(other.sample(obs, double_rng(SEEDS)), fresh.sample(obs, double_rng(SEEDS)))
+        assert torch.equal(policy.sample(obs, double_rng(SEEDS)), build(T=10).sample(obs, double_rng(SEEDS)))
+        assert all(a is b for a, b in zip(policy.parameters(), other.parameters(), strict=True))
+
+    @pytest.mark.parametrize("name", ["T", "schedule", "target", "weighting", "time_dim", "nonsense"])
+    def test_what_was_trained_stays(self, name):
+        with pytest.raises(OptionError, match=f"{name} cannot change after training; these can: sampler, sample_steps"):
+            build().with_sampler(**{name: 7})
+
+    def test_options_are_checked(self):
+        with pytest.raises(OptionError, match="sample_steps must be at most T = 5"):
+            build(T=5).with_sampler(sample_steps=6)
+
+
+class TestGuidance:
+    slope = torch.tensor([1.0, -1.0, 0.5], dtype=torch.float64)
+
+    @pytest.mark.parametrize("through", [False, True])
+    @pytest.mark.parametrize("options", [{}, {"target": "v", "zero_terminal_snr": True, "sampler": "dpm++2m"}], ids=str)
+    def test_raises_what_it_follows_and_scale_zero_is_plain(self, options, through):
+        policy, (obs, _) = build(T=10, **options), draw(200)
+
+        def guide(scale):
+            return policy.guided_sample(obs, double_rng(SEEDS), lambda a: self.slope.expand_as(a), scale, through)
+
+        with torch.no_grad():
+            torch.testing.assert_close(guide(0.0), policy.sample(obs, double_rng(SEEDS)), rtol=0, atol=0)
+            values = [(guide(scale) @ self.slope).mean().item() for scale in (0.0, 0.1, 0.3)]
+            assert values == sorted(values)
+            assert values[2] > values[0] + 0.05
+            assert guide(100.0).abs().max() <= 1
+
+    def test_who_can_be_guided_is_stated_by_type(self):
+        able = [name for name, config in POLICIES.items() if issubclass(config.builds, DenoisingPolicy)]
+        assert able == ["diffusion", "edm"]
+
+
+class TestRefusals:
+    BAD = {
+        "--policy.schedule linear": "--policy.schedule linear at T = 50 leaves 60% of the signal",
+        "--policy.schedule linear --policy.T 5": "leaves 95% of the signal",
+        "--policy.zero-terminal-snr": "--policy.zero-terminal-snr cannot be had with target epsilon",
+        "--policy.zero-terminal-snr --policy.target v --policy.T 1": "zero-terminal-snr needs T of at least 2",
+        "--policy.zero-terminal-snr --policy.target v --policy.weighting matched": "cannot be had with weighting",
+        "--policy.T 5 --policy.sample-steps 6": "--policy.sample-steps must be at most T = 5, got 6",
+        "--policy.sample-steps 4 --policy.grad-steps 5": "--policy.grad-steps must be at most the sampler's 4 steps",
+        "--policy.eta 0.5": "--policy.eta is of sampler ddim, and ddpm has none",
+        "--policy.eta 1.5 --policy.sampler ddim": "--policy.eta must be at most 1",
+        "--policy.min-snr-gamma 3": "--policy.min-snr-gamma is of weighting min-snr, and uniform has none",
+        "--policy.target noise": "--policy.target must be one of epsilon, x0, v, got 'noise'",
+        "--policy.grad-steps 0": "improvement q-max differentiates through samples, and those of policy diffusion",
+        "--policy edm --policy.grad-steps 0": "and those of policy edm pass no gradient as configured",
+        "--policy edm --policy.T 5": "--policy.T is an option of policy diffusion, not of edm",
+    }
+
+    @pytest.mark.parametrize("arguments", BAD)
+    def test_bad_input_is_one_line(self, arguments, tmp_path, capsys):
+        assert main([*arguments.split(), "--out", str(tmp_path / "out")]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert self.BAD[arguments] in error
+
+    @pytest.mark.parametrize("name", sorted(SCHEDULES))
+    @pytest.mark.parametrize("T", [1, 2, 5, 20, 50, 200, 240, 1000])
+    def test_only_linear_at_small_T_leaves_too_much_signal(self, name, T):
+        left = make_schedule(name, T).alphas_cumprod[-1]
+        assert (left > 0.1) == (name == "linear" and T < 240)
+        if left > 0.1:
+            with pytest.raises(OptionError, match="use vp, cosine, sigmoid or linear-rescaled"):
+                DiffusionConfig(T=T, schedule=name)
+        DiffusionConfig(T=T, schedule=name, allow_residual_signal=True)
+
+    def test_switches_have_two_positions(self):
+        (on,) = parse(["--policy.schedule", "linear", "--policy.allow-residual-signal", "--no-policy.clip"]).runs
+        expected = DiffusionConfig(T=50, time_dim=4, schedule="linear", allow_residual_signal=True, clip=False)
+        assert on.parts.policy == expected
+        (off,) = parse(["--no-policy.allow-residual-signal", "--policy.clip", "--policy.grad-steps", "3"]).runs
+        assert off.parts.policy == DiffusionConfig(T=50, time_dim=4, grad_steps=3)
+
+    def test_the_default_is_the_released(self):
+        default = DiffusionConfig()
+        assert (default.T, default.schedule, default.target, default.weighting) == (5, "vp", "epsilon", "uniform")
+        assert (default.sampler, default.sample_steps, default.grad_steps, default.clip) == ("ddpm", None, None, True)
+        assert not default.zero_terminal_snr
+
+
+def gradients_of(policy, obs):
+    out = policy.sample(obs, double_rng(SEEDS))
+    return [out, *torch.autograd.grad(out.square().sum(), list(policy.parameters()))]
+
+
+FUSABLE = [
+    DiffusionConfig(T=6, sampler="ddim", sample_steps=4),
+    DiffusionConfig(T=6, sampler="sde-dpm++1", target="v", zero_terminal_snr=True, grad_steps=2),
+    DiffusionConfig(T=6, sampler="dpm++1", target="x0", clip=False, sample_steps=3, grad_steps=1),
+    EDMConfig(sampler="euler", sample_steps=6),
+]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+@pytest.mark.parametrize("config", FUSABLE, ids=lambda c: f"{c.sampler}-{c.grad_steps}")
+def test_the_fused_chain_serves_every_sampler_linear_in_one_prediction(config, monkeypatch):
+    policy, (obs, _) = build(config), draw(8)
+    plain = gradients_of(policy, obs)
+    calls = []
+    original = type(policy)._fused_chain
+    monkeypatch.setattr(type(policy), "_fused_chain", lambda *args: calls.append(1) or original(*args))
+    try:
+        fusion.fuse()
+        fused = gradients_of(policy, obs)
+    finally:
+        fusion.fuse(False)
+    assert calls
+    for a, b in zip(plain, fused, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("config", [DiffusionConfig(T=4, sampler="dpm++2m"), EDMConfig(sample_steps=3)], ids=str)
+@pytest.mark.parametrize("grad_steps", [1, None])
+def test_truncated_chains_train(config, grad_steps):
+    trainer = make_trainer(dataclasses.replace(config, grad_steps=grad_steps), SEEDS)
+    trainer.train(make_dataset(), 3, double_rng(SEEDS))
+    assert all(parameter.isfinite().all() for parameter in trainer.policy.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_each_target_finds_the_bandits_modes_at_the_full_toy_budget(target):
+    (run,) = parse(["--bc-only", "--policy.target", target, "--seeds", "0", "--steps", "100000"]).runs
+    task = TASKS[run.task]()
+    trainer = Trainer(run.parts, run.trainer, task.spec, run.seeds)
+    trainer.train(task.dataset(), run.budget.steps, SeedRng(run.seeds, "train"))
+    with torch.no_grad():
+        metrics = task.evaluate(trainer.policy.sample, SeedRng(run.seeds, "evaluate"), 1).metrics
+    assert metrics["on_mode"][0] >= 0.97
