@@ -62,6 +62,20 @@ class Gaussian:
         return (mean + deviation * next(draws)).tanh()
 
 
+class Mixture:
+    """Five Gaussians before a tanh."""
+
+    def __init__(self, policy):
+        self.net = policy.net
+
+    def loss(self, s, a, draws):
+        logits, mean, log_std = net(self.net, s).split([5, 5 * a.shape[-1], 5 * a.shape[-1]], -1)
+        scale = log_std.clamp(-5, 2).exp().view(len(s), 5, -1)
+        parts = torch.distributions.Independent(torch.distributions.Normal(mean.view(len(s), 5, -1), scale), 1)
+        mixture = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=logits), parts)
+        return -mixture.log_prob(a.atanh()) + torch.log(1 - a**2).sum(-1)
+
+
 class CVAE:
     def __init__(self, policy):
         self.encoder, self.decoder = policy.encoder, policy.decoder
@@ -236,6 +250,7 @@ class Consistency:
 
 PLAIN = {
     "GaussianPolicy": Gaussian,
+    "MixturePolicy": Mixture,
     "CVAEPolicy": CVAE,
     "DiffusionPolicy": Diffusion,
     "DeterministicPolicy": Deterministic,

@@ -19,6 +19,7 @@ from plain import CVAE, net, plain, q, q_min
 from ablations.config import CHOICES, FIXED
 from ablations.presets import PRESETS
 from policies import POLICIES
+from policies.base import DenoisingPolicy
 from trainers.trainer import Parts, Trainer, TrainerConfig
 
 BATCH = 8
@@ -227,6 +228,7 @@ def edp(t, b, draws):
 
 METHODS = {
     "bc-deterministic": cloning,
+    "bc-mixture": cloning,
     "bc-flow": cloning,
     "bc-edm": cloning,
     "bc-consistency": cloning,
@@ -259,8 +261,11 @@ LOSSES = {"policy": ("actor_loss", "actor_grad_norm"), "critic": ("critic_loss",
 
 
 def here(method):
-    """Whether the policy class of a method's preset is there already."""
-    return PRESETS[method.partition(" ")[0]].parts["policy"] in POLICIES
+    """Whether the policy class of a method's preset is there already, and can what the improvement asks of it."""
+    parts = PRESETS[method.partition(" ")[0]].parts
+    policy = POLICIES.get(parts["policy"])
+    needs_denoiser = CHOICES["improvement"][parts["improvement"]].needs_denoiser
+    return policy is not None and (issubclass(policy.builds, DenoisingPolicy) or not needs_denoiser)
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if here(method)])
@@ -285,3 +290,7 @@ def test_a_step_of_the_preset_is_the_method(method):
         torch.testing.assert_close(
             ours[key], value.detach(), rtol=1e-9, atol=1e-12, msg=lambda m, key=key: f"{key}: {m}"
         )
+
+
+def test_every_preset_is_held_to_its_method():
+    assert {method.partition(" ")[0] for method in METHODS} == set(PRESETS)

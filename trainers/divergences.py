@@ -155,7 +155,7 @@ class EnergyDistance(SampleDivergence):
 
 @dataclass(frozen=True)
 class KL(RegularizerConfig):
-    """KL(pi || b) to a behaviour model b, as the mean of log pi(a) - log b(a) over n samples a of pi (BRAC)."""
+    """KL(pi || b) to a behaviour model b (BRAC, arXiv 1911.11361): mean of log pi - log b over n samples of pi."""
 
     needs_reparameterised = True
     needs_density = True
