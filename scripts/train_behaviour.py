@@ -22,7 +22,7 @@ from sbx import SAC, TQC, CrossQ
 from stable_baselines3.common.callbacks import BaseCallback
 
 from tasks.collect.actor import Actor
-from tasks.d4rl_names import normalise
+from tasks.d4rl_names import LOCOMOTION, normalise
 
 ALGORITHMS = {"crossq": CrossQ, "sac": SAC, "tqc": TQC}
 ENVIRONMENTS = {"hopper": "Hopper-v4", "halfcheetah": "HalfCheetah-v4", "walker2d": "Walker2d-v4"}
@@ -86,7 +86,7 @@ class Snapshots(BaseCallback):
         actor.save(path)
         actor = Actor.load(path)
         stochastic, mode = (
-            normalise(self.name, np.array([episode_return(self.env, actor, self.rng, scale) for _ in range(n)]))
+            normalise(LOCOMOTION[self.name][2], np.array([episode_return(self.env, actor, self.rng, scale) for _ in range(n)]))
             for scale, n in ((1.0, self.episodes), (0.0, 2))
         )
         minutes = (time.time() - self.began) / 60
