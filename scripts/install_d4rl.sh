@@ -49,7 +49,7 @@ system_packages
 "$dir/bin/pip" install -q "numpy==1.26.4" "setuptools<66" "cython<3" wheel
 "$dir/bin/pip" install -q --no-build-isolation "gym==0.23.1" "mujoco-py==2.1.2.14"
 "$dir/bin/pip" install -q --no-deps "d4rl==1.1"
-"$dir/bin/pip" install -q "numpy==1.26.4" h5py termcolor click glfw fasteners imageio pybullet dm-control tqdm torch pytest hypothesis
+"$dir/bin/pip" install -q "numpy==1.26.4" h5py termcolor click glfw fasteners imageio pybullet dm-control tqdm "torch==2.13.0" pytest hypothesis
 mujoco_binaries
 activation
 # the first import compiles mujoco-py's extension

@@ -86,7 +86,9 @@ class Snapshots(BaseCallback):
         actor.save(path)
         actor = Actor.load(path)
         stochastic, mode = (
-            normalise(LOCOMOTION[self.name][2], np.array([episode_return(self.env, actor, self.rng, scale) for _ in range(n)]))
+            normalise(
+                LOCOMOTION[self.name][2], np.array([episode_return(self.env, actor, self.rng, scale) for _ in range(n)])
+            )
             for scale, n in ((1.0, self.episodes), (0.0, 2))
         )
         minutes = (time.time() - self.began) / 60

@@ -65,8 +65,8 @@ def read(path: Path, obs_dim: int, act_dim: int) -> Steps:
         raise BadFile(f"{path}: holds {count} steps, a transition needs two; there is no episode in it")
     _check_values(path, arrays)
     flags = {key: arrays[key].astype(bool) for key in ("terminals", "timeouts") if key in arrays}
-    numbers = (arrays[key] for key in ("observations", "actions", "rewards"))
-    return Steps(*numbers, flags["terminals"], flags.get("timeouts"))
+    numbers = {key: arrays[key] for key in ("observations", "actions", "rewards")}
+    return Steps(**numbers, terminals=flags["terminals"], timeouts=flags.get("timeouts"))
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -85,7 +85,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             return {key: _numeric(path, key, file) for key in (*KEYS, "timeouts") if key in file}
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or _first_line(error)
-        raise BadFile(f"{path}: cannot be read as HDF5 ({reason}); damaged or incomplete? delete it to fetch it again") from None
+        raise BadFile(
+            f"{path}: cannot be read as HDF5 ({reason}); damaged or incomplete? delete it to fetch it again"
+        ) from None
 
 
 def _shown(file) -> str:
