@@ -31,16 +31,18 @@ def _simulator(entry: Entry) -> Simulator | None:
 
 
 def nearest_local(entry: Entry) -> str:
-    """The `local:` task most like a published one."""
-    if entry.domain == "locomotion":
-        body = "walker2d" if entry.body == "ant" else entry.body
-        kind = entry.name.removeprefix(f"{entry.body}-").rpartition("-")[0]
-        kind = {"full-replay": "medium-replay", "random-expert": "medium-expert"}.get(kind, kind)
-        name = f"local:{body}-{kind}"
-        return name if name in local.LOCAL else f"local:hopper-{kind}"
-    if entry.domain in ("maze2d", "antmaze"):
-        return f"local:pointmaze-{'umaze' if entry.body == 'open' else entry.body}"
-    return "local:cube-single-play" if entry.domain == "adroit" else "local:scene-play"
+    """The `local:` task most like a published one, among those this checkout can make."""
+    kind = entry.name.removeprefix(f"{entry.body}-").rpartition("-")[0]
+    kind = {"full-replay": "medium-replay", "random-expert": "medium-expert"}.get(kind, kind)
+    wished = {
+        "locomotion": [f"{entry.body}-{kind}", f"walker2d-{kind}", f"hopper-{kind}"],
+        "maze2d": [f"pointmaze-{entry.body}"],
+        "antmaze": [f"pointmaze-{entry.body}"],
+        "adroit": ["cube-single-play"],
+        "kitchen": ["scene-play"],
+    }[entry.domain]
+    names = [f"local:{name}" for name in (*wished, "pointmaze-umaze")]
+    return next(name for name in names if name in local.LOCAL)
 
 
 def _d4rl(entry: Entry) -> Recipe:

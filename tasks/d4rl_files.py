@@ -43,7 +43,8 @@ def locate(entry: Entry, check: Callable[[Path], None], nearest: str) -> Path:
         download(entry.url, target, check)
     except (urllib.error.URLError, HTTPException, OSError) as error:
         looked = " and ".join(str(folder) for folder in folders())
-        reason = getattr(error, "reason", None) or error
+        told = isinstance(error, urllib.error.HTTPError)  # its reason lacks the status
+        reason = error if told else getattr(error, "reason", error)
         raise OptionError(
             f"{entry.name}: no {name} in {looked}, and {entry.url} cannot be fetched ({reason}); "
             f"download it there by hand, or use --task {nearest}, which makes its own data"

@@ -106,17 +106,17 @@ class OfflineTask(Task):
         count = seeds * self.recipe.episodes
         if count not in self._fleets:
             self._fleets[count] = launch(simulator, count)
-        mean, scale = (torch.as_tensor(array) for array in (self.affine().mean, self.affine().scale))
-
-        def act_on_raw(obs: Tensor, rng: Rng) -> Tensor:
-            return act((obs - mean.to(obs)) / scale.to(obs), rng)
-
-        judge = act if self.recipe.observation == "raw" else act_on_raw
+        judge = act if self.recipe.observation == "raw" else self._transformed(act)
         result = rollout(self._fleets[count], judge, rng, seeds, self.recipe.episodes)
         scores = normalise(self.recipe.reference, result.returns)
         per_episode = {"score": scores, "return": result.returns, "length": result.lengths, "success": result.success}
         means = {name: array.mean(1) for name, array in per_episode.items()}
         return Evaluation(means, {"scores": scores, "lengths": result.lengths})
+
+    def _transformed(self, act: Act) -> Act:
+        """The policy, shown observations as the data have them."""
+        mean, scale = torch.as_tensor(self.affine().mean), torch.as_tensor(self.affine().scale)
+        return lambda obs, rng: act((obs - mean.to(obs)) / scale.to(obs), rng)
 
     def _require_simulator(self) -> Simulator:
         if self.recipe.simulator is None:

@@ -66,7 +66,9 @@ class Simulation:
         for name, value in recipe.attributes.items():
             setattr(self.env.unwrapped, name, value)
         space: Any = self.env.action_space
-        self.low, self.span = space.low.astype(np.float64), (space.high - space.low).astype(np.float64)
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        # in this form the box [-1, 1] itself is left exactly as it is
+        self.centre, self.half = (high + low) / 2, (high - low) / 2
 
     def reset(self, seed: int) -> np.ndarray:
         """The first observation `[O]` of the episode that belongs to this seed."""
@@ -75,7 +77,7 @@ class Simulation:
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One step with an action `[A]` in [-1, 1]: observation, reward, terminated, truncated, info."""
-        scaled = self.low + (np.clip(action, -1, 1) + 1) / 2 * self.span
+        scaled = self.centre + self.half * np.clip(action, -1, 1)
         obs, reward, terminated, truncated, info = self.env.step(scaled)
         return self._vector(obs), float(reward), bool(terminated), bool(truncated), info
 

@@ -72,7 +72,9 @@ for key in ("terminals", "timeouts"):
 changed("timeouts a step short", ("timeouts", "14"), timeouts=arrays()["timeouts"][:-1])
 changed("two columns of rewards", ("rewards", "(15, 2)"), rewards=np.zeros((15, 2), np.float32))
 changed("three columns of terminals", ("terminals", "(15, 3)"), terminals=np.zeros((15, 3), bool))
-changed("a walker in hopper's place", ("observations", "17", "another task"), observations=np.zeros((15, 17), np.float32))
+changed(
+    "a walker in hopper's place", ("observations", "17", "another task"), observations=np.zeros((15, 17), np.float32)
+)
 changed("six actions for three", ("actions", "(15, 6)"), actions=np.zeros((15, 6), np.float32))
 changed("flat observations", ("observations", "(165,)"), observations=np.zeros(165, np.float32))
 changed("one step", ("1 steps", "two"), **{key: array[:1] for key, array in arrays().items()})

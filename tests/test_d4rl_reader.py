@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from d4rl_builders import arrays, qlearning_by_hand, save
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from tasks.d4rl_names import D4RL, normalise
 from tasks.d4rl_reader import QLearning, Steps, counted_timeouts, qlearning, read
 from tasks.offline import OfflineTask, Recipe
 from tasks.transforms import OBSERVATIONS, REWARDS, episode_returns
-from d4rl_builders import arrays, qlearning_by_hand, save
 
 
 def steps_of(content) -> Steps:

@@ -1,6 +1,6 @@
 """A behaviour policy without the library that trained it: a squashed Gaussian MLP in NumPy.
 
-    a = tanh(mu(s) + sigma(s) z),  z ~ N(0, I);  [mu, log sigma] = MLP(s), ReLU between layers   (SAC, 1812.05905, app. C)
+    a = tanh(mu(s) + sigma(s) z), z ~ N(0, I); [mu, log sigma] = MLP(s), ReLU between layers  (SAC, 1812.05905, app. C)
 
 Axes: n observations, O observation, A action.
 """
