@@ -35,8 +35,8 @@ class Recipe:
     obs_dim: int
     act_dim: int
     limit: int
-    #: returns of a random policy (score 0) and of an expert (score 100)
-    reference: tuple[float, float]
+    #: returns of a random policy (score 0) and of an expert (score 100); None: the score is the percentage solved
+    reference: tuple[float, float] | None
     #: finds the file, or fetches or makes it
     locate: Callable[[], Path]
     #: None where the maintained simulators have no environment with these observations
@@ -108,7 +108,8 @@ class OfflineTask(Task):
             self._fleets[count] = launch(simulator, count)
         judge = act if self.recipe.observation == "raw" else self._transformed(act)
         result = rollout(self._fleets[count], judge, rng, seeds, self.recipe.episodes)
-        scores = normalise(self.recipe.reference, result.returns)
+        reference = self.recipe.reference
+        scores = normalise(reference, result.returns) if reference else 100.0 * result.success
         per_episode = {"score": scores, "return": result.returns, "length": result.lengths, "success": result.success}
         means = {name: array.mean(1) for name, array in per_episode.items()}
         return Evaluation(means, {"scores": scores, "lengths": result.lengths})

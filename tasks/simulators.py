@@ -20,7 +20,7 @@ import numpy as np
 from core.options import OptionError
 
 #: what must be imported before an environment of this package can be made, and the extra that installs it
-PLUGINS = {"gymnasium_robotics": "gymnasium-robotics", "ogbench": "ogbench"}
+PLUGINS = {"gymnasium_robotics": "gymnasium-robotics", "ogbench.manipspace": "ogbench"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Simulation:
     """A running environment."""
 
     def __init__(self, recipe: Simulator):
-        gymnasium = _gymnasium(recipe)
+        gymnasium = gymnasium_with(recipe)
         self.recipe = recipe
         with warnings.catch_warnings():
             # about the -v4 environments being old: they are the ones that match D4RL's
@@ -89,7 +89,7 @@ class Simulation:
         self.env.close()
 
 
-def _gymnasium(recipe: Simulator):
+def gymnasium_with(recipe: Simulator):
     """gymnasium, with the recipe's environment registered; one line says what to install where it is missing."""
     try:
         import gymnasium

@@ -1,4 +1,4 @@
-"""The stack of the papers itself (scripts/install_d4rl.sh): it steps, and reads our files as we do. Skipped elsewhere."""
+"""The stack of the papers itself (scripts/install_d4rl.sh): it steps, and reads files as we do. Skipped elsewhere."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from core.options import OptionError
-from tasks.collect import locomotion, pointmaze
+from tasks.collect import locomotion, play, pointmaze
 from tasks.collect.record import about, episode_statistics, write
 from tasks.d4rl_names import LOCOMOTION
 from tasks.d4rl_reader import BadFile
@@ -31,7 +31,8 @@ class Local:
 
     obs_dim: int
     act_dim: int
-    reference: tuple[float, float]
+    #: returns of a random policy and of an expert; None where the score is the share of episodes solved
+    reference: tuple[float, float] | None
     simulator: Simulator
     make: Callable[[int], dict[str, np.ndarray]]  # seed -> arrays of a D4RL file
     #: raised when the recipe changes what it makes
@@ -56,6 +57,10 @@ LOCAL: dict[str, Local] = {
         for maze in pointmaze.MAZES
     },
     **_locomotion(),
+    **{
+        f"local:{kind}-play": Local(obs_dim, play.ACT_DIM, None, play.simulator(kind), partial(play.collect, kind))
+        for kind, (obs_dim, _) in play.KINDS.items()
+    },
 }
 
 
