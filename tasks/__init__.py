@@ -1,8 +1,30 @@
 """Tasks: data to learn from, and a way to judge what was learned."""
 
+import difflib
+
+from core.options import OptionError
 from tasks.bandits import Bandit
 from tasks.base import Task
+from tasks.catalogue import offline_names, offline_task
 
 TASKS: dict[str, type[Task]] = {"bandit": Bandit}
 
-__all__ = ["TASKS", "Task"]
+
+def task_names() -> tuple[str, ...]:
+    """Every name `make_task` knows."""
+    return (*TASKS, *offline_names())
+
+
+def make_task(name: str) -> Task:
+    """The task of this name; cheap, its data are read when they are asked for. Raises `OptionError` for others."""
+    if name in TASKS:
+        return TASKS[name]()
+    if name in offline_names():
+        return offline_task(name)
+    close = difflib.get_close_matches(name, task_names(), n=3, cutoff=0.5)
+    families = "bandit, local:..., and D4RL's (hopper-medium-v2, antmaze-umaze-v0, ...)"
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {families}"
+    raise OptionError(f"--task: unknown {name!r}; {hint}")
+
+
+__all__ = ["TASKS", "Task", "make_task", "task_names"]

@@ -1,0 +1,106 @@
+"""Where the files of D4RL are: $D4RL_DATASET_DIR, then ~/.d4rl/datasets, else downloaded to the first of them.
+
+A download goes to `NAME.part`, resumes there after an interruption, is checked (size, readable, keys and shapes) and
+only then takes the name `NAME`; nothing half is ever found under it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+
+from tqdm import tqdm
+
+from core.options import OptionError
+from tasks.d4rl_names import Entry
+
+BLOCK = 1 << 20
+TIMEOUT = 30.0
+
+
+def folders() -> list[Path]:
+    """Where files are looked for, in order."""
+    named = os.environ.get("D4RL_DATASET_DIR")
+    return [*([Path(named).expanduser()] if named else []), Path("~/.d4rl/datasets").expanduser()]
+
+
+def locate(entry: Entry, check: Callable[[Path], None], nearest: str) -> Path:
+    """The file of a dataset, downloaded where it is not here. `check` raises for a file that cannot be used.
+
+    Raises `OptionError`: one line with the places looked at, the address, and the `nearest` task that needs no file.
+    """
+    name = Path(entry.file).name
+    for folder in folders():
+        if (folder / name).exists():
+            return folder / name
+    target = folders()[0] / name
+    try:
+        download(entry.url, target, check)
+    except (urllib.error.URLError, HTTPException, OSError) as error:
+        looked = " and ".join(str(folder) for folder in folders())
+        told = isinstance(error, urllib.error.HTTPError)  # its reason lacks the status
+        reason = error if told else getattr(error, "reason", error)
+        raise OptionError(
+            f"{entry.name}: no {name} in {looked}, and {entry.url} cannot be fetched ({reason}); "
+            f"download it there by hand, or use --task {nearest}, which makes its own data"
+        ) from None
+    return target
+
+
+def download(url: str, target: Path, check: Callable[[Path], None]) -> None:
+    """Fetch `url` to `target`: resumed, verified, atomic. Raises `OptionError`, `URLError` or `OSError`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    size = _fetch(url, part)
+    if size is not None and part.stat().st_size != size:
+        got = part.stat().st_size
+        if got > size:
+            part.unlink()
+        raise OptionError(f"{url}: got {got} bytes of {size}; run again to resume the download")
+    try:
+        check(part)
+    except OptionError as error:
+        part.unlink()
+        raise OptionError(f"{url}: the download was thrown away: {error}") from None
+    part.rename(target)
+
+
+def _fetch(url: str, part: Path) -> int | None:
+    """Append what is missing of `url` to `part`; returns the whole size where the server tells it."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        whole = _whole(error.headers.get("Content-Range"))
+        if error.code == 416 and whole is not None:  # nothing is missing
+            return whole
+        raise
+    with answer:
+        resumed = answer.status == 206
+        whole = _whole(answer.headers.get("Content-Range")) if resumed else _length(answer.headers)
+        have = have if resumed else 0
+        with (
+            part.open("ab" if resumed else "wb") as file,
+            tqdm(total=whole, initial=have, unit="B", unit_scale=True, desc=part.stem, file=sys.stderr) as bar,
+        ):
+            while block := answer.read(BLOCK):
+                file.write(block)
+                bar.update(len(block))
+    return whole
+
+
+def _whole(content_range: str | None) -> int | None:
+    """The total of `bytes 5-9/10`."""
+    total = (content_range or "").rpartition("/")[2]
+    return int(total) if total.isdecimal() else None
+
+
+def _length(headers) -> int | None:
+    length = headers.get("Content-Length")
+    return int(length) if length else None

@@ -1,0 +1,173 @@
+"""D4RL's HDF5 files without D4RL: read, checked, and turned into transitions as `d4rl.qlearning_dataset` does.
+
+Axes: N steps in the file, n transitions, O observation, A action. A file is a sequence of steps, episode after episode;
+the next observation of a step is the observation of the following step, so the last step of an episode that was
+cut off has none and is left out, and the last step of the file always is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.options import OptionError
+
+#: how far beyond [-1, 1] an action may lie: rounding of a tanh or of a scaling
+ACTION_SLACK = 1e-4
+KEYS = ("observations", "actions", "rewards", "terminals")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a file holds, checked. `timeouts` is None in the first release's files."""
+
+    observations: np.ndarray  # [N, O]
+    actions: np.ndarray  # [N, A]
+    rewards: np.ndarray  # [N]
+    terminals: np.ndarray  # [N] bool
+    timeouts: np.ndarray | None  # [N] bool
+
+
+@dataclass(frozen=True)
+class QLearning:
+    """Transitions, float32, named as D4RL names them."""
+
+    observations: np.ndarray  # [n, O]
+    actions: np.ndarray  # [n, A]
+    rewards: np.ndarray  # [n]
+    next_observations: np.ndarray  # [n, O]
+    terminals: np.ndarray  # [n] bool
+
+
+class BadFile(OptionError):
+    """A dataset file cannot be used: one line with the file, the key and the index."""
+
+
+def read(path: Path, obs_dim: int, act_dim: int) -> Steps:
+    """The steps in the file, with observations `[N, obs_dim]` and actions `[N, act_dim]`; raises `BadFile`."""
+    arrays = _arrays(path)
+    count = arrays["rewards"].shape[0] if arrays["rewards"].ndim else 0
+    for key, shape in (("observations", (obs_dim,)), ("actions", (act_dim,))):
+        got = arrays[key].shape
+        if len(got) != 2 or got[1:] != shape:
+            raise BadFile(f"{path}: {key} has shape {got}, this task's is (steps, {shape[0]}); a file of another task?")
+    for key in ("rewards", "terminals", "timeouts"):
+        if key in arrays and arrays[key].shape == (len(arrays["observations"]), 1):
+            arrays[key] = arrays[key][:, 0]  # as d4rl does
+    for key, array in arrays.items():
+        if key not in ("observations", "actions") and array.ndim != 1:
+            raise BadFile(f"{path}: {key} has shape {array.shape}, expected one number for each step")
+        if len(array) != count:
+            raise BadFile(f"{path}: {key} has {len(array)} steps and rewards has {count}; expected as many")
+    if count < 2:
+        raise BadFile(f"{path}: holds {count} steps, a transition needs two; there is no episode in it")
+    _check_values(path, arrays)
+    flags = {key: arrays[key].astype(bool) for key in ("terminals", "timeouts") if key in arrays}
+    numbers = {key: arrays[key] for key in ("observations", "actions", "rewards")}
+    return Steps(**numbers, terminals=flags["terminals"], timeouts=flags.get("timeouts"))
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of the file by key, numeric but otherwise unchecked."""
+    import h5py
+
+    if path.is_dir():
+        raise BadFile(f"{path}: is a directory, expected an HDF5 file")
+    try:
+        with path.open("rb"):
+            pass
+        with h5py.File(path, "r") as file:
+            missing = [key for key in KEYS if key not in file]
+            if missing:
+                raise BadFile(f"{path}: has no {', '.join(missing)}; it has {_shown(file)}")
+            return {key: _numeric(path, key, file) for key in (*KEYS, "timeouts") if key in file}
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or _first_line(error)
+        raise BadFile(
+            f"{path}: cannot be read as HDF5 ({reason}); damaged or incomplete? delete it to fetch it again"
+        ) from None
+
+
+def _shown(file) -> str:
+    names = sorted(map(str, file))
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "nothing"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _numeric(path: Path, key: str, file) -> np.ndarray:
+    import h5py
+
+    item = file[key]
+    if not isinstance(item, h5py.Dataset) or item.shape is None:
+        raise BadFile(f"{path}: {key} is not an array")
+    wanted = "biuf" if key in ("terminals", "timeouts") else "f"
+    if item.dtype.kind not in wanted:
+        kind = "numbers or booleans" if len(wanted) > 1 else "floating-point numbers"
+        raise BadFile(f"{path}: {key} holds {item.dtype}, expected {kind}")
+    return item[()] if item.shape else np.asarray(item[()])
+
+
+def _check_values(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    for key in ("observations", "actions", "rewards"):
+        _refuse(path, key, arrays[key], ~np.isfinite(arrays[key]), "expected finite numbers")
+    beyond = np.abs(arrays["actions"]) > 1 + ACTION_SLACK
+    _refuse(path, "actions", arrays["actions"], beyond, "expected actions between -1 and 1")
+    for key in ("terminals", "timeouts"):
+        if key in arrays:
+            _refuse(path, key, arrays[key], (arrays[key] != 0) & (arrays[key] != 1), "expected 0 or 1")
+
+
+def _refuse(path: Path, key: str, array: np.ndarray, bad: np.ndarray, expected: str) -> None:
+    if bad.any():
+        index = np.unravel_index(int(bad.argmax()), bad.shape)
+        place = ", ".join(str(int(i)) for i in index)
+        others = int(bad.sum()) - 1
+        more = f", and {others} more like it" if others else ""
+        raise BadFile(f"{path}: {key}[{place}] is {array[index]}{more}; {expected}")
+
+
+def qlearning(steps: Steps, limit: int, terminate_on_end: bool = False) -> QLearning:
+    """`d4rl.qlearning_dataset` (d4rl 1.1) without its loop: equal to it element by element.
+
+    `limit` is the environment's time limit, which ends episodes in files without timeouts. The last step of an
+    episode cut off by it is left out, even where it is terminal too, unless `terminate_on_end`; D4RL then keeps it,
+    with the first observation of the next episode as its next one, and so do we.
+    """
+    keep = np.ones(len(steps.rewards) - 1, bool)
+    if not terminate_on_end:
+        ends = steps.timeouts if steps.timeouts is not None else counted_timeouts(steps.terminals, limit)
+        keep &= ~ends[:-1]
+    here = np.flatnonzero(keep)
+    observations = steps.observations.astype(np.float32)
+    return QLearning(
+        observations[here],
+        steps.actions[here].astype(np.float32),
+        steps.rewards[here].astype(np.float32),
+        observations[here + 1],
+        steps.terminals[here],
+    )
+
+
+def counted_timeouts(terminals: np.ndarray, limit: int) -> np.ndarray:
+    """Where d4rl sees the time limit in a file without timeouts, `[N] -> [N]` bool.
+
+    Its step counter restarts at 0 after a time limit but (by the order of its statements) at 1 after a terminal
+    step, so an episode that follows a terminal one is cut a step early. Within a stretch up to a terminal step the
+    counter is (start + position) mod limit; start is 1 unless the terminal step before fell on a time limit itself.
+    """
+    last = len(terminals) - 1
+    ends = np.append(np.flatnonzero(terminals[:-1]), last)
+    begins = np.append(0, ends[:-1] + 1)
+    lengths = ends - begins + 1
+    starts = np.ones(len(ends), np.int64)
+    starts[0] = 0
+    # only a stretch whose length is a whole number of limits, or one less, can make its successor start at 0
+    for k in np.flatnonzero(np.isin(lengths[:-1] % limit, (0, limit - 1))):
+        starts[k + 1] = int((starts[k] + lengths[k]) % limit != 0)
+    position = np.arange(len(terminals)) - np.repeat(begins, lengths)
+    return (np.repeat(starts, lengths) + position) % limit == limit - 1

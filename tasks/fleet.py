@@ -1,0 +1,134 @@
+"""Many simulations stepped as one, here or in worker processes; the numbers are the same wherever they run.
+
+Axes: m environments, O observation, A action. An environment whose episode is over stands still: its observation
+stays, its reward is 0, and nothing restarts it behind the caller's back.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import weakref
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import numpy as np
+
+from tasks.simulators import Simulation, Simulator
+
+#: below this many environments a worker's share costs more in messages than it saves
+PER_WORKER = 8
+
+
+@dataclass
+class Moment:
+    """Where all environments stand after a step."""
+
+    obs: np.ndarray  # [m, O]
+    reward: np.ndarray  # [m]
+    terminated: np.ndarray  # [m] bool
+    truncated: np.ndarray  # [m] bool
+    success: np.ndarray  # [m] bool, where the environment reports it
+
+    @property
+    def over(self) -> np.ndarray:
+        return self.terminated | self.truncated
+
+
+class Fleet:
+    """`count` simulations in this process."""
+
+    def __init__(self, recipe: Simulator, count: int):
+        self.simulations = [Simulation(recipe) for _ in range(count)]
+
+    def reset(self, seeds: np.ndarray) -> Moment:
+        """Start an episode in each, from `seeds` `[m]`."""
+        obs = np.stack([sim.reset(int(seed)) for sim, seed in zip(self.simulations, seeds, strict=True)])
+        flags = np.zeros((3, len(seeds)), bool)
+        self.now = Moment(obs, np.zeros(len(seeds)), *flags)
+        return self.now
+
+    def step(self, actions: np.ndarray) -> Moment:
+        """Step those whose episode is not over with their row of `actions` `[m, A]`."""
+        before, self.now = self.now, _copy(self.now)
+        self.now.reward[:] = 0
+        for i in np.flatnonzero(~before.over):
+            obs, reward, terminated, truncated, info = self.simulations[i].step(actions[i])
+            self.now.obs[i], self.now.reward[i] = obs, reward
+            self.now.terminated[i], self.now.truncated[i] = terminated, truncated
+            self.now.success[i] |= bool(info.get("success", False))
+        return self.now
+
+    def close(self) -> None:
+        for simulation in self.simulations:
+            simulation.close()
+
+
+def _copy(moment: Moment) -> Moment:
+    return Moment(*(getattr(moment, name).copy() for name in Moment.__dataclass_fields__))
+
+
+class Workers:
+    """The same in `workers` processes, each with a share of the simulations."""
+
+    def __init__(self, recipe: Simulator, count: int, workers: int):
+        # forkserver: a fork of a process that holds CUDA or thread pools is not safe
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tasks.fleet", "gymnasium", "mujoco"])
+        bounds = np.linspace(0, count, workers + 1).astype(int)
+        self.cuts = bounds[1:-1]
+        self.pipes: list[Connection] = []
+        self.processes = []
+        for share in np.diff(bounds):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, recipe, int(share)), daemon=True)
+            process.start()
+            theirs.close()
+            self.pipes.append(ours)
+            self.processes.append(process)
+        self.close = weakref.finalize(self, _dismiss, self.pipes, self.processes)
+
+    def reset(self, seeds: np.ndarray) -> Moment:
+        return self._ask("reset", seeds)
+
+    def step(self, actions: np.ndarray) -> Moment:
+        return self._ask("step", actions)
+
+    def _ask(self, method: str, rows: np.ndarray) -> Moment:
+        for pipe, share in zip(self.pipes, np.split(rows, self.cuts), strict=True):
+            pipe.send((method, share))
+        answers = [pipe.recv() for pipe in self.pipes]
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        names = Moment.__dataclass_fields__
+        return Moment(*(np.concatenate([getattr(answer, name) for answer in answers]) for name in names))
+
+
+def _serve(pipe: Connection, recipe: Simulator, count: int) -> None:
+    """A worker's life: one answer for each request, an exception as an answer; ends when the pipe closes."""
+    fleet = None
+    try:
+        while True:
+            method, rows = pipe.recv()
+            try:
+                fleet = fleet or Fleet(recipe, count)
+                pipe.send(getattr(fleet, method)(rows))
+            except Exception as error:
+                pipe.send(error)
+    except (EOFError, KeyboardInterrupt, BrokenPipeError):
+        pass
+
+
+def _dismiss(pipes: list[Connection], processes) -> None:
+    for pipe in pipes:
+        pipe.close()
+    for process in processes:
+        process.join(timeout=5)
+
+
+def launch(recipe: Simulator, count: int, workers: int | None = None) -> Fleet | Workers:
+    """Simulations for `count` episodes at a time; `workers` None decides by their number and this machine's cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(cores, count // PER_WORKER) if workers is None else workers
+    return Workers(recipe, count, workers) if workers > 1 else Fleet(recipe, count)

@@ -1,0 +1,143 @@
+"""An offline-RL task: transitions from a D4RL file to learn from, a simulator to be judged in.
+
+Axes: S seeds, E episodes, O observation, A action, n transitions.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.options import OptionError
+from core.rng import Rng
+from core.types import TaskSpec, Transitions
+from tasks.base import Act, Evaluation, Task
+from tasks.d4rl_names import normalise
+from tasks.d4rl_reader import QLearning, qlearning, read
+from tasks.fleet import Fleet, Workers, launch
+from tasks.rollout import rollout
+from tasks.simulators import Simulator
+from tasks.transforms import OBSERVATIONS, REWARDS, Affine
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that differs between two offline tasks."""
+
+    name: str
+    obs_dim: int
+    act_dim: int
+    limit: int
+    #: returns of a random policy (score 0) and of an expert (score 100); None: the score is the percentage solved
+    reference: tuple[float, float] | None
+    #: finds the file, or fetches or makes it
+    locate: Callable[[], Path]
+    #: None where the maintained simulators have no environment with these observations
+    simulator: Simulator | None
+    #: what the data were recorded with, in words, where known before the file is read
+    recorded_with: str = ""
+    reward: str = "raw"
+    observation: str = "raw"
+    episodes: int = 10
+    discount: float = 0.99
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+class OfflineTask(Task):
+    metrics = {
+        "score": "normalised return: 0 is a random policy, 100 an expert",
+        "return": "mean undiscounted return of an episode",
+        "length": "mean steps of an episode",
+        "success": "share of episodes the environment calls solved",
+    }
+
+    def __init__(self, recipe: Recipe):
+        self.recipe = recipe
+        self.spec = TaskSpec(recipe.name, recipe.obs_dim, recipe.act_dim)
+        # read by the class in other tasks, here different for each name
+        self.defaults = {"selection": "softmax-q", **recipe.defaults}  # type: ignore[misc]
+        self._data: QLearning | None = None
+        self._affine: Affine | None = None
+        self._fleets: dict[int, Fleet | Workers] = {}
+        self._warned = False
+
+    @property
+    def physics(self) -> dict[str, str]:
+        """What judges policies: simulator packages with versions, environment; to stamp on every result."""
+        return self.recipe.simulator.physics() if self.recipe.simulator else {}
+
+    def data(self) -> QLearning:
+        """The transitions as the file has them, before any transform."""
+        if self._data is None:
+            steps = read(self.recipe.locate(), self.recipe.obs_dim, self.recipe.act_dim)
+            self._data = qlearning(steps, self.recipe.limit)
+            if not len(self._data.rewards):
+                raise OptionError(f"{self.recipe.locate()}: no transition in it; every step ends its episode")
+        return self._data
+
+    def affine(self) -> Affine:
+        """What is done to observations."""
+        if self._affine is None:
+            self._affine = OBSERVATIONS[self.recipe.observation](self.data())
+        return self._affine
+
+    def dataset(self) -> Transitions:
+        """Transitions `[n, ...]`, float32, rewards and observations transformed as the recipe says."""
+        data, affine = self.data(), self.affine()
+        return Transitions(
+            _tensor(affine(data.observations)),
+            _tensor(np.clip(data.actions, -1, 1)),
+            _tensor(REWARDS[self.recipe.reward](data)),
+            _tensor(affine(data.next_observations)),
+            _tensor(self.recipe.discount * ~data.terminals),
+        )
+
+    def evaluate(self, act: Act, rng: Rng, seeds: int) -> Evaluation:
+        """Scores of S = `seeds` policies over the recipe's episodes each."""
+        simulator = self._require_simulator()
+        self._warn_once(simulator)
+        count = seeds * self.recipe.episodes
+        if count not in self._fleets:
+            self._fleets[count] = launch(simulator, count)
+        judge = act if self.recipe.observation == "raw" else self._transformed(act)
+        result = rollout(self._fleets[count], judge, rng, seeds, self.recipe.episodes)
+        reference = self.recipe.reference
+        scores = normalise(reference, result.returns) if reference else 100.0 * result.success
+        per_episode = {"score": scores, "return": result.returns, "length": result.lengths, "success": result.success}
+        means = {name: array.mean(1) for name, array in per_episode.items()}
+        return Evaluation(means, {"scores": scores, "lengths": result.lengths})
+
+    def _transformed(self, act: Act) -> Act:
+        """The policy, shown observations as the data have them."""
+        mean, scale = torch.as_tensor(self.affine().mean), torch.as_tensor(self.affine().scale)
+        return lambda obs, rng: act((obs - mean.to(obs)) / scale.to(obs), rng)
+
+    def _require_simulator(self) -> Simulator:
+        if self.recipe.simulator is None:
+            raise OptionError(
+                f"{self.recipe.name}: no maintained simulator has its {self.recipe.obs_dim} observations; "
+                "scripts/install_d4rl.sh makes an environment with the one it was recorded in"
+            )
+        return self.recipe.simulator
+
+    def _warn_once(self, simulator: Simulator) -> None:
+        here = ", ".join(f"{name} {number}" for name, number in simulator.physics().items() if name != "environment")
+        then = self.recipe.recorded_with
+        if then and then != here and not self._warned:
+            warnings.warn(
+                f"{self.recipe.name}: recorded with {then}, judged with {here} in {simulator.env_id}; "
+                "scores may differ a little from those of the papers",
+                stacklevel=3,
+            )
+        self._warned = True
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32))

@@ -1,0 +1,114 @@
+"""One environment to judge a policy in, with the same face whoever wrote it: seeds in, numbers out, actions in [-1, 1].
+
+A `Simulator` is a recipe, small enough to send to another process; `Simulation` is a running one. Reaching the time
+limit ends an episode (truncation) without being terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from core.options import OptionError
+
+#: what must be imported before an environment of this package can be made, and the extra that installs it
+PLUGINS = {"gymnasium_robotics": "gymnasium-robotics", "ogbench.manipspace": "ogbench"}
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """How to make the environment."""
+
+    env_id: str
+    limit: int
+    #: which parts of a dictionary observation make the vector, in order; () where it is a vector already
+    parts: tuple[str, ...] = ()
+    #: package that registers the environment with gymnasium, where gymnasium itself does not
+    plugin: str | None = None
+    make_options: Mapping[str, Any] = field(default_factory=dict)
+    reset_options: Mapping[str, Any] = field(default_factory=dict)
+    #: set on the environment itself, where its constructor does not take them
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def physics(self) -> dict[str, str]:
+        """What computed the motion: packages with versions, and the environment."""
+        packages = ["mujoco", "gymnasium"] + ([PLUGINS[self.plugin]] if self.plugin else [])
+        return {"environment": self.env_id, **{package: _version(package) for package in packages}}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+class Simulation:
+    """A running environment."""
+
+    def __init__(self, recipe: Simulator):
+        gymnasium = gymnasium_with(recipe)
+        self.recipe = recipe
+        with warnings.catch_warnings():
+            # about the -v4 environments being old: they are the ones that match D4RL's
+            warnings.simplefilter("ignore")
+            self.env = gymnasium.make(
+                recipe.env_id, max_episode_steps=recipe.limit, disable_env_checker=True, **recipe.make_options
+            )
+        for name, value in recipe.attributes.items():
+            setattr(self.env.unwrapped, name, value)
+        space: Any = self.env.action_space
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        # in this form the box [-1, 1] itself is left exactly as it is
+        self.centre, self.half = (high + low) / 2, (high - low) / 2
+
+    def reset(self, seed: int) -> np.ndarray:
+        """The first observation `[O]` of the episode that belongs to this seed."""
+        obs, _ = self.env.reset(seed=seed, options=dict(self.recipe.reset_options) or None)
+        return self._vector(obs)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One step with an action `[A]` in [-1, 1]: observation, reward, terminated, truncated, info."""
+        scaled = self.centre + self.half * np.clip(action, -1, 1)
+        obs, reward, terminated, truncated, info = self.env.step(scaled)
+        return self._vector(obs), float(reward), bool(terminated), bool(truncated), info
+
+    def _vector(self, obs: Any) -> np.ndarray:
+        parts = [obs[part] for part in self.recipe.parts] if self.recipe.parts else [obs]
+        return np.concatenate(parts).astype(np.float64) if len(parts) > 1 else np.asarray(parts[0], np.float64)
+
+    def close(self) -> None:
+        self.env.close()
+
+
+def gymnasium_with(recipe: Simulator):
+    """gymnasium, with the recipe's environment registered; one line says what to install where it is missing."""
+    try:
+        import gymnasium
+        import mujoco  # noqa: F401
+    except ImportError as error:
+        raise OptionError(f"{recipe.env_id} needs {error.name}; pip install -r requirements-tasks.txt") from None
+    if recipe.plugin:
+        try:
+            module = _quietly_imported(recipe.plugin)
+        except ImportError:
+            raise OptionError(
+                f"{recipe.env_id} needs {PLUGINS[recipe.plugin]}; pip install {PLUGINS[recipe.plugin]}"
+            ) from None
+        if recipe.plugin == "gymnasium_robotics":
+            gymnasium.register_envs(module)
+    return gymnasium
+
+
+def _quietly_imported(package: str):
+    """The package, without the advice it prints about environments that are not used here."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        return importlib.import_module(package)

@@ -1,0 +1,84 @@
+"""What published methods do to rewards and observations before learning, by name.
+
+Axes: n transitions, O observation. Nothing here sees the simulator: scores are always of the rewards as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.d4rl_reader import QLearning
+
+Rewards = Callable[[QLearning], np.ndarray]
+
+
+def raw(data: QLearning) -> np.ndarray:
+    """As they are: Diffusion-QL on locomotion, maze2d and kitchen."""
+    return data.rewards
+
+
+def antmaze(data: QLearning) -> np.ndarray:
+    """4 (r - 1/2): CQL and Diffusion-QL on antmaze."""
+    return 4 * (data.rewards - 0.5)
+
+
+def iql_antmaze(data: QLearning) -> np.ndarray:
+    """r - 1: IQL on antmaze."""
+    return data.rewards - 1
+
+
+def standardise(data: QLearning) -> np.ndarray:
+    """Mean 0, deviation 1 (n - 1 in the denominator): Diffusion-QL on adroit."""
+    rewards = data.rewards.astype(np.float64)
+    return (rewards - rewards.mean()) / rewards.std(ddof=1)
+
+
+def iql_locomotion(data: QLearning) -> np.ndarray:
+    """1000 r / (largest - smallest return of an episode): IQL on locomotion (ikostrikov/implicit_q_learning)."""
+    returns = episode_returns(data)
+    return 1000 * data.rewards / (returns.max() - returns.min())
+
+
+def episode_returns(data: QLearning) -> np.ndarray:
+    """Returns of episodes as IQL cuts them: at a terminal, or where the next observation is not the next row's."""
+    jump = np.linalg.norm(data.observations[1:] - data.next_observations[:-1], axis=-1) > 1e-6
+    begins = np.append(0, np.flatnonzero(jump | data.terminals[:-1]) + 1)
+    return np.add.reduceat(data.rewards.astype(np.float64), begins)
+
+
+REWARDS: dict[str, Rewards] = {
+    "raw": raw,
+    "antmaze": antmaze,
+    "iql-antmaze": iql_antmaze,
+    "standardise": standardise,
+    "iql-locomotion": iql_locomotion,
+}
+
+
+@dataclass(frozen=True)
+class Affine:
+    """observation -> (observation - mean) / scale, in the data and in the simulator alike."""
+
+    mean: np.ndarray  # [O]
+    scale: np.ndarray  # [O]
+
+    def __call__(self, obs: np.ndarray) -> np.ndarray:
+        """`[..., O] -> [..., O]`."""
+        return (obs - self.mean) / self.scale
+
+
+def identity(data: QLearning) -> Affine:
+    """As they are: Diffusion-QL, IQL."""
+    return Affine(np.zeros(data.observations.shape[1]), np.ones(data.observations.shape[1]))
+
+
+def z_score(data: QLearning) -> Affine:
+    """Mean 0, deviation 1, the deviation raised by 1e-3: TD3+BC (sfujim/TD3_BC)."""
+    observations = data.observations.astype(np.float64)
+    return Affine(observations.mean(0), observations.std(0) + 1e-3)
+
+
+OBSERVATIONS: dict[str, Callable[[QLearning], Affine]] = {"raw": identity, "z-score": z_score}

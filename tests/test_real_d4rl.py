@@ -1,0 +1,74 @@
+"""The stack of the papers itself (scripts/install_d4rl.sh): it steps, and reads files as we do. Skipped elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from d4rl_builders import arrays, save
+
+from tasks.d4rl_names import D4RL
+from tasks.d4rl_reader import qlearning, read
+
+gym = pytest.importorskip("gym")
+d4rl = pytest.importorskip("d4rl")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    """`import d4rl` alone registers nothing where mjrl is missing; these parts of it each import by themselves."""
+    import d4rl.gym_mujoco
+    import d4rl.locomotion
+    import d4rl.pointmaze  # noqa: F401
+
+
+@pytest.mark.parametrize("name", ["hopper-medium-v2", "antmaze-umaze-v0", "maze2d-umaze-v1"])
+def test_the_real_environment_steps(name):
+    env, entry = gym.make(name), D4RL[name]
+    obs = env.reset()
+    assert obs.shape == (entry.obs_dim,)
+    for _ in range(20):
+        obs, reward, _, _ = env.step(env.action_space.sample())
+    assert obs.shape == env.observation_space.shape
+    assert np.isfinite(reward)
+    assert env._max_episode_steps == entry.limit
+
+
+@pytest.mark.parametrize("terminate_on_end", [False, True])
+@pytest.mark.parametrize("timeouts", [True, False])
+@pytest.mark.parametrize("lengths", [(5, 4, 6), (1, 1, 3), (1000, 999, 1001, 7), (1000, 1, 2000), (2500,)])
+def test_our_reader_gives_what_d4rl_gives(tmp_path, lengths, timeouts, terminate_on_end):
+    """The same file through `d4rl.qlearning_dataset` and through ours, bit for bit."""
+    content = arrays(lengths, terminal=range(0, len(lengths), 2), timeouts=timeouts)
+    path = save(tmp_path / "file.hdf5", content)
+    env = gym.make("hopper-medium-v2")
+    theirs = d4rl.qlearning_dataset(env, env.get_dataset(str(path)), terminate_on_end=terminate_on_end)
+    ours = dataclasses.asdict(qlearning(read(path, 11, 3), env._max_episode_steps, terminate_on_end))
+    assert ours.keys() == theirs.keys()
+    for key, array in theirs.items():
+        assert ours[key].dtype == array.dtype
+        np.testing.assert_array_equal(ours[key], array)
+
+
+def test_every_published_entry_is_d4rl_s():
+    """Addresses and references against d4rl's own lists (maze2d -v0 and antmaze -v1 are only in its registry)."""
+    from d4rl import infos
+
+    listed = [name for name in D4RL if name in infos.DATASET_URLS]
+    assert len(listed) > 100
+    for name in listed:
+        assert D4RL[name].url == infos.DATASET_URLS[name]
+        if name in infos.REF_MIN_SCORE:  # one of ant's has none
+            assert D4RL[name].reference == (infos.REF_MIN_SCORE[name], infos.REF_MAX_SCORE[name])
+
+
+@pytest.mark.parametrize(
+    "name", ["hopper-medium-v2", "halfcheetah-expert-v1", "antmaze-large-play-v2", "maze2d-large-v1"]
+)
+def test_scores_are_d4rl_s(name):
+    from tasks.d4rl_names import normalise
+
+    env = gym.make(name)
+    returns = np.array([-3.0, 0.0, 1.0, 1234.5])
+    np.testing.assert_allclose(normalise(D4RL[name].reference, returns), 100 * env.get_normalized_score(returns))
