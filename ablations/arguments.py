@@ -17,7 +17,7 @@ from ablations.studies import STUDIES
 from ablations.views import selection_name
 from core.options import OptionError
 from policies import POLICIES
-from tasks import TASKS
+from tasks import make_task
 from trainers import SELECTIONS
 
 DESCRIPTION = """\
@@ -66,7 +66,8 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     group.add_argument("--selection", nargs="+", default=[], **_among(SELECTIONS, selection_name), help=acting)
     resample = "judge the trained policy under other samplers too: option=value,option=value; default: as trained"
     group.add_argument("--resample", nargs="+", default=[], metavar="SAMPLER", help=resample)
-    group.add_argument("--task", default="bandit", **_among(TASKS), help="default: bandit")
+    task = "bandit, a D4RL name (hopper-medium-v2, ...) or one made here (local:hopper-medium, ...); default: bandit"
+    group.add_argument("--task", default="bandit", type=_task, metavar="NAME", help=task)
     group.add_argument("--list", action="store_true", help="print all parts, presets and studies, and what combines")
     group.add_argument("--study", **_among(STUDIES), help="run a whole study; further options apply to all its runs")
     return parser
@@ -82,6 +83,14 @@ def _among(registry: Mapping[str, Any], name_of: typing.Callable[[str], str] = s
         raise argparse.ArgumentTypeError(f"unknown {name!r}, choose from {', '.join(registry)}{hint}")
 
     return {"type": known, "metavar": "|".join(registry)}
+
+
+def _task(name: str) -> str:
+    try:
+        make_task(name)
+    except OptionError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("--task: ")) from None
+    return name
 
 
 def nested_defaults(per_policy: Iterable[Names]) -> dict[str, str]:
@@ -102,7 +111,7 @@ def full_parser(task: str, per_policy: Sequence[Names], selections: Sequence[str
     group = parser.add_argument_group("the run")
     seeds = "trained together; default: 0 1 2 3 4"
     group.add_argument("--seeds", nargs="+", type=_seed, default=[0, 1, 2, 3, 4], metavar="N", help=seeds)
-    budget = TASKS[task].default_budget(per_policy[0])
+    budget = make_task(task).default_budget(per_policy[0])
     for field in dataclasses.fields(Budget):
         _add_field(group, field.name, field, Budget, budget.get(field.name, field.default))
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
@@ -117,7 +126,7 @@ def full_parser(task: str, per_policy: Sequence[Names], selections: Sequence[str
         for field in dataclasses.fields(config):
             key = f"{prefix}.{field.name}"
             if key not in seen and "limits" in field.metadata:
-                _add_field(section, key, field, config, TASKS[task].defaults.get(key, field.default))
+                _add_field(section, key, field, config, make_task(task).defaults.get(key, field.default))
             seen.add(key)
     return parser
 

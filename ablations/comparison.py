@@ -16,7 +16,7 @@ from ablations import figures, results, runner, statistics
 from ablations.config import RunConfig
 from ablations.studies import STUDIES
 from core.options import OptionError
-from tasks import TASKS, Task
+from tasks import Task, make_task
 
 
 def carry_out(runs: Sequence[RunConfig], directory: Path, device: torch.device, study: str | None = None) -> str:
@@ -25,7 +25,7 @@ def carry_out(runs: Sequence[RunConfig], directory: Path, device: torch.device, 
     One run fills `directory` itself; several fill one subdirectory each, beside the figures that show them all. A run
     that diverges leaves the others to be done, and is reported at the end as `Diverged`.
     """
-    task = TASKS[runs[0].task]()
+    task = make_task(runs[0].task)
     if len(runs) == 1 and study is None:
         with results.new_directory(directory) as partial:
             outcome = runner.train(runs[0], task, device)

@@ -19,7 +19,7 @@ from core.networks import NetworkConfig
 from core.options import OptionError, Options, option
 from critics import BACKUPS, CriticConfig
 from policies import POLICIES
-from tasks import TASKS
+from tasks import make_task
 from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig
 from trainers.trainer import Parts
 
@@ -113,7 +113,7 @@ def choose(request: Request) -> dict[str, str]:
 
     On a one-step task no backup matters, so the one that does no work stands in, unless the improvement asks for V.
     """
-    task, preset = TASKS[request.task], of_preset(request.preset, request.as_released)
+    task, preset = make_task(request.task), of_preset(request.preset, request.as_released)
     layers = ChainMap(dict(request.names), preset, dict(task.defaults), DEFAULT_CHOICES)
     names = {part: layers[part] for part in (*CHOICES, "selection")}
     if task.one_step and "backup" not in request.names and not BACKUPS[names["backup"]].has_value:
@@ -147,7 +147,7 @@ def nested_name(key: str, field: dataclasses.Field, names: Mapping[str, str]) ->
 
 def make_run(request: Request) -> RunConfig:
     """The complete run. Raises `OptionError` where something cannot be."""
-    task, names = TASKS[request.task], choose(request)
+    task, names = make_task(request.task), choose(request)
     selections = list(request.selections) or [names["selection"]]
     options = ChainMap(dict(request.options), of_preset(request.preset, request.as_released), dict(task.defaults))
     chosen = list(sections(names))

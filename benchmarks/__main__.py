@@ -35,7 +35,8 @@ def main(arguments: list[str]) -> int:
     compiled_in = time.perf_counter() - began
     peak = matrix_rate(device)
     print(
-        f"{torch.get_num_threads()} threads, {peak / 1e9:.0f} GFLOP/s in matrix products, kernels in {compiled_in:.1f} s"
+        f"{torch.get_num_threads()} threads, {peak / 1e9:.0f} GFLOP/s in matrix products, "
+        f"kernels in {compiled_in:.1f} s"
     )
     print(HEADER, flush=True)
     rows: list[dict[str, Any]] = []

@@ -7,11 +7,10 @@ fusion is on (policies/chain.py).
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -39,20 +38,6 @@ class DenoiserNetwork(DenoisingPolicy):
     @abstractmethod
     def _plan(self, config: Any) -> None:
         """Work out all that `sample` needs from the options of sampling."""
-
-    def with_sampler(self, **options: Any) -> Self:
-        """The same network, its parameters shared and not copied, sampled with other options of its config.
-
-        Only options of sampling can change (`SAMPLING` of its config). Raises `OptionError` for any other.
-        """
-        for name in options:
-            if name not in self.config.SAMPLING:
-                raise OptionError(f"{name} cannot change after training; these can: {', '.join(self.config.SAMPLING)}")
-        twin = copy.copy(self)
-        twin._buffers, twin._exact = dict(self._buffers), dict(self._exact)
-        twin.config = dataclasses.replace(self.config, **options)
-        twin._plan(twin.config)
-        return twin
 
     def predict(self, x: Tensor, time: Tensor, obs: Tensor) -> Tensor:
         """x `[S, B, A]`, time `[S, B]`, obs `[S, B, O]` -> what the network says `[S, B, A]`."""
@@ -95,9 +80,7 @@ class DenoiserNetwork(DenoisingPolicy):
 
 @dataclasses.dataclass(frozen=True)
 class DenoiserConfig(PolicyConfig):
-    """Options of every denoising policy. `SAMPLING`: those that may change without training again."""
-
-    SAMPLING: ClassVar[tuple[str, ...]] = ()
+    """Options of every denoising policy."""
 
     time_dim: int = option(16, "size of the time embedding, even", at_least=2)
     grad_steps: int | None = option(

@@ -117,7 +117,6 @@ class DiffusionPolicy(DenoiserNetwork):
 @dataclass(frozen=True)
 class DiffusionConfig(DenoiserConfig):
     builds = DiffusionPolicy
-    SAMPLING = ("sampler", "sample_steps", "eta", "clip", "grad_steps")
 
     T: int = option(5, "diffusion steps", at_least=1)
     schedule: str = option("vp", "noise schedule", choices=tuple(SCHEDULES))

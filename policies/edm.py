@@ -88,8 +88,10 @@ class EDMPolicy(DenoiserNetwork):
         through_denoiser: bool = False,
     ) -> Tensor:
         noise = rng.normal(self.draws + 1, obs.shape[1], self.act_dim)
-        clip = 1.0 if self.config.clip else None
-        return self._integrate(karras.guided(self._denoiser(obs), gradient, scale, clip, through_denoiser), noise)
+        config, clip = self.config, 1.0 if self.config.clip else None
+        plain = self._denoiser(obs)
+        denoiser = karras.guided(plain, config.sigma_data, gradient, scale, clip, through_denoiser)
+        return self._integrate(denoiser, noise)
 
     def _integrate(self, denoiser: karras.Denoiser, noise: Tensor) -> Tensor:
         config, clip = self.config, 1.0 if self.config.clip else None
@@ -114,7 +116,6 @@ class EDMPolicy(DenoiserNetwork):
 @dataclass(frozen=True)
 class EDMConfig(DenoiserConfig):
     builds = EDMPolicy
-    SAMPLING = ("sampler", "sample_steps", "churn", "sigma_min", "sigma_max", "rho", "clip", "grad_steps")
 
     sampler: str = option("heun", "how the ODE is integrated", choices=("heun", "euler"), sampling=True)
     sample_steps: int = option(18, "noise levels of the sampler", at_least=1, sampling=True)

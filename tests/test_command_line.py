@@ -62,7 +62,8 @@ BAD = {
     "--policy gaussian --resample steps=3": "--resample steps=3: this policy class can be sampled in one way only",
     "--study expresiveness": "did you mean expressiveness?",
     "--study expressiveness --steps 0": "--steps must be at least 1",
-    "--task maze": "unknown 'maze', choose from bandit",
+    "--task maze": "unknown 'maze'; ",
+    "--task hoper-medium-v2": "did you mean hopper-medium-v2",
     "--compile perhaps": "--compile: invalid choice: 'perhaps'",
 }
 

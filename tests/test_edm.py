@@ -281,17 +281,6 @@ class TestPolicy:
             assert values[2] > values[0] + 0.1
             assert guide(100.0).abs().max() <= 1
 
-    def test_sampled_another_way_without_training_again(self):
-        policy, (obs, _) = build(), draw()
-        other = policy.with_sampler(sampler="euler", sample_steps=7, churn=3.0)
-        fresh = build(sampler="euler", sample_steps=7, churn=3.0)
-        fresh.load_state_dict(policy.state_dict())
-        assert torch.equal(other.sample(obs, double_rng(SEEDS)), fresh.sample(obs, double_rng(SEEDS)))
-        assert torch.equal(policy.sample(obs, double_rng(SEEDS)), build().sample(obs, double_rng(SEEDS)))
-        assert all(a is b for a, b in zip(policy.parameters(), other.parameters(), strict=True))
-        with pytest.raises(OptionError, match="sigma_data cannot change after training"):
-            policy.with_sampler(sigma_data=1.0)
-
     @pytest.mark.parametrize(
         ("options", "reason"),
         [
