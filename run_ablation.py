@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+
+# before torch starts its threads: idle ones that spin make a machine shared with other work several times slower
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ablations import comparison, runner
 from ablations.cli import parse

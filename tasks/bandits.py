@@ -64,7 +64,7 @@ class Bandit(Task):
     @classmethod
     def default_budget(cls, names: Mapping[str, str]) -> dict[str, Any]:
         """A minute or two on two cores; the paper's budget is 100,000 steps."""
-        return {"steps": 8000 if names["improvement"] == "none" else 800}
+        return {"steps": 20_000 if names["improvement"] == "none" else 1600}
 
     def dataset(self, size: int = 10_000) -> Transitions:
         actions, modes, generator = draw(size, DATA_SEED)
