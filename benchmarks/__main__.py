@@ -34,10 +34,7 @@ def main(arguments: list[str]) -> int:
     fusion.fuse()
     compiled_in = time.perf_counter() - began
     peak = matrix_rate(device)
-    print(
-        f"{torch.get_num_threads()} threads, {peak / 1e9:.0f} GFLOP/s in matrix products, "
-        f"kernels in {compiled_in:.1f} s"
-    )
+    print(f"{torch.get_num_threads()} threads, {peak / 1e9:.0f} GFLOP/s in products, kernels in {compiled_in:.1f} s")
     print(HEADER, flush=True)
     rows: list[dict[str, Any]] = []
     for name in options.cases:

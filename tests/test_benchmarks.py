@@ -1,0 +1,101 @@
+"""The reference that speed is measured against is the method itself: the released numbers, step for step."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from test_parity import TRAINING, PreparedRng, golden_batch, prepared_weights
+
+from benchmarks import __main__ as program
+from benchmarks.cases import CASES, our_steps
+from benchmarks.measure import flops, interleaved
+from benchmarks.reference import DiffusionQL, Settings
+from core import fusion
+
+
+class OneSeed:
+    """A prepared stream without the axis of seeds."""
+
+    def __init__(self, seed: int):
+        self.rng = PreparedRng(seed)
+
+    def __getattr__(self, draw):
+        return lambda *shape: getattr(self.rng, draw)(*shape)[0]
+
+
+@pytest.fixture
+def double():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def test_reference_reproduces_the_released_training(double):
+    c = TRAINING["config"]
+    same = (
+        "obs_dim",
+        "act_dim",
+        "T",
+        "lr",
+        "critic_lr",
+        "eta",
+        "tau",
+        "grad_norm",
+        "ema_decay",
+        "ema_every",
+        "ema_start",
+    )
+    agent = DiffusionQL(Settings(**{name: c[name] for name in same}, discount=1.0))
+    initial = prepared_weights(TRAINING["actor_params"], 100) + prepared_weights(TRAINING["critic_params"], 200)
+    with torch.no_grad():
+        for p, golden in zip([*agent.actor.parameters(), *agent.critic.parameters()], initial, strict=True):
+            p.copy_(golden)
+    agent.ema.load_state_dict(agent.actor.state_dict())
+    agent.target.load_state_dict(agent.critic.state_dict())
+    for k in range(len(TRAINING["steps"])):
+        batch = golden_batch(k)
+        # the discount is in the batch, as the trainer has it
+        fields = (batch.obs, batch.act, batch.reward, batch.next_obs, batch.discount)
+        agent.train_step(*[field[0] for field in fields], OneSeed(2000 + k))
+    networks = {"actor": agent.actor, "ema_actor": agent.ema, "critic": agent.critic, "target_critic": agent.target}
+    for name, module in networks.items():
+        for p, (norm, first) in zip(module.parameters(), TRAINING["final"][name].values(), strict=True):
+            np.testing.assert_allclose(p.norm().item(), norm, rtol=1e-8)
+            np.testing.assert_allclose(p.detach().flatten()[: len(first)], first, rtol=1e-8, atol=1e-15)
+
+
+def test_counted_work_is_the_products_of_a_cloning_step():
+    case = CASES["bandit-bc-gaussian"]
+    fusion.fuse(False)
+    b, h, o, a = case.batch, case.hidden, case.obs_dim, 2 * case.act_dim
+    forward = o * h + 2 * h * h + h * a
+    # forward, gradients of the weights, and gradients of all inputs but the first
+    expected = 2 * b * (2 * forward + forward - o * h)
+    assert flops(our_steps(case, 1, torch.device("cpu"))) == expected
+
+
+def test_contenders_take_turns():
+    order = []
+    rates = interleaved(
+        {name: lambda count, name=name: order.append(name) for name in "ab"}, 4, 0.0, torch.device("cpu")
+    )
+    assert order[-8:] == ["a", "b"] * 4
+    assert all(len(rate) == 4 and (rate > 0).all() for rate in rates.values())
+
+
+def test_the_program_writes_its_table_and_numbers(tmp_path, capsys):
+    out = tmp_path / "speed.json"
+    options = ["--cases", "bandit-bc-gaussian", "--seeds", "2", "--rounds", "2", "--seconds", "0.01", "--threads", "1"]
+    before = torch.get_num_threads()
+    try:
+        assert program.main([*options, "--out", str(out)]) == 0
+    finally:
+        torch.set_num_threads(before)
+        fusion.fuse(False)
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["contender"] for row in rows] == ["reference", "2"]
+    assert rows[0]["ratio"] == [1, 1, 1]
+    assert "bandit-bc-gaussian" in capsys.readouterr().out
