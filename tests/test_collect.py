@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -70,7 +72,7 @@ def test_every_cell_can_be_reached_from_every_other(maze):
         for end in grid.cells:
             way = [start, *grid.route(start, end, costs)] if start != end else [start]
             assert way[-1] == end
-            assert all(abs(a[0] - b[0]) + abs(a[1] - b[1]) == 1 for a, b in zip(way, way[1:], strict=False))
+            assert all(abs(a[0] - b[0]) + abs(a[1] - b[1]) == 1 for a, b in itertools.pairwise(way))
 
 
 def test_the_ring_is_gone_round_both_ways():
