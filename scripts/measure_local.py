@@ -1,6 +1,6 @@
 """Make every `local:` dataset anew and print the committed table of them, and what pointmaze's scores refer to.
 
-python scripts/measure_local.py references            returns of uniform actions and of the controller sent to the goal
+python scripts/measure_local.py references      of uniform actions and of the controller sent home
 python scripts/measure_local.py table [NAME ...] > tasks/collect/DATASETS.md
 """
 
