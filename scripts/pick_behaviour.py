@@ -48,10 +48,12 @@ def main() -> None:
     top = judge(args.body, path(expert))
     medium = min(judged, key=lambda step: abs(judged[step] - top / 2))
     replay = [int(step) for step in before.step[before.step <= medium]]
-    kept = [replay[i] for i in np.linspace(0, len(replay) - 1, STAGES).round().astype(int)]
+    kept = [replay[i] for i in np.unique(np.linspace(0, len(replay) - 1, STAGES).round().astype(int))]
     WEIGHTS.mkdir(exist_ok=True)
     shutil.copy(path(expert), WEIGHTS / f"{args.body}-expert.npz")
     shutil.copy(path(medium), WEIGHTS / f"{args.body}-medium.npz")
+    for old in WEIGHTS.glob(f"{args.body}-replay-*.npz"):
+        old.unlink()
     for i, step in enumerate(kept):
         shutil.copy(path(step), WEIGHTS / f"{args.body}-replay-{i}.npz")
     shutil.copy(args.snapshots / "record.csv", WEIGHTS / f"{args.body}-training.csv")

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from tasks.collect.actor import Actor
-from tasks.collect.record import record
+from tasks.collect.record import ABREAST, record
 from tasks.d4rl_names import LOCOMOTION
+from tasks.fleet import launch
 from tasks.simulators import Simulator
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -28,7 +29,7 @@ SIMULATORS = {
 }
 KINDS = ("random", "medium", "expert", "medium-expert", "medium-replay")
 #: steps of each; medium-expert has twice as many
-STEPS = 100_000
+STEPS = 50_000
 
 
 class Uniform:
@@ -68,10 +69,12 @@ def collect(body: str, kind: str, seed: int, steps: int = STEPS) -> dict[str, np
     if kind == "medium-replay":
         kept = sorted(WEIGHTS.glob(f"{body}-replay-*.npz"))
         share = steps // len(kept)
+        fleet = launch(simulator, ABREAST)
         stages = [
-            record(simulator, Stochastic(Actor.load(path)), share, seed + i, f"{name} {i + 1}/{len(kept)}")
+            record(simulator, Stochastic(Actor.load(path)), share, seed + i, f"{name} {i + 1}/{len(kept)}", fleet)
             for i, path in enumerate(kept)
         ]
+        fleet.close()
         return _joined(stages)
     return record(simulator, Stochastic(Actor.load(WEIGHTS / f"{body}-{kind}.npz")), steps, seed, name)
 

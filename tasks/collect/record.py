@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from tasks.fleet import Moment, launch
+from tasks.fleet import Fleet, Moment, Workers, launch
 from tasks.simulators import Simulator
 
 #: episodes side by side
@@ -33,9 +33,12 @@ class Behaviour(Protocol):
         ...
 
 
-def record(simulator: Simulator, behaviour: Behaviour, steps: int, seed: int, name: str) -> dict[str, np.ndarray]:
-    """At least `steps` steps in whole episodes, as the arrays of a D4RL file."""
-    fleet = launch(simulator, ABREAST)
+def record(
+    simulator: Simulator, behaviour: Behaviour, steps: int, seed: int, name: str, fleet: Fleet | Workers | None = None
+) -> dict[str, np.ndarray]:
+    """At least `steps` steps in whole episodes, as the arrays of a D4RL file; in `fleet` where one is running."""
+    own = launch(simulator, ABREAST) if fleet is None else None
+    fleet = fleet or own
     episodes: list[dict[str, np.ndarray]] = []
     done = 0
     with tqdm(total=steps, desc=name, unit="step") as bar:
@@ -47,7 +50,8 @@ def record(simulator: Simulator, behaviour: Behaviour, steps: int, seed: int, na
                     episodes.append(episode)
                     done += len(episode["rewards"])
                     bar.update(min(len(episode["rewards"]), bar.total - bar.n))
-    fleet.close()
+    if own:
+        own.close()
     return {key: np.concatenate([episode[key] for episode in episodes]) for key in episodes[0]}
 
 
