@@ -72,7 +72,7 @@ def cloned(config: PolicyConfig, act: torch.Tensor, steps: int) -> Policy:
     trainer = Trainer(parts, TrainerConfig(batch=256, lr=3e-3), TaskSpec("line", 1, 1), (0,))
     rng = SeedRng((0,), "train")
     trainer.train(data, steps * 2 // 3, rng)
-    trainer.optimizer.param_groups[0]["lr"] = 3e-4
+    trainer.optimizers["policy"].param_groups[0]["lr"] = 3e-4
     trainer.train(data, steps // 3, rng)
     return trainer.policy
 

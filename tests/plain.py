@@ -196,7 +196,7 @@ class EDM:
 
     def __init__(self, policy):
         self.policy = policy
-        root = [(80 ** (1 / 7) + i / 9 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) for i in range(10)]
+        root = [(80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) for i in range(18)]
         self.levels = [r**7 for r in root] + [0.0]
 
     def denoise(self, x, sigma, s):

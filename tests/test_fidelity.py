@@ -20,6 +20,7 @@ from ablations.config import CHOICES, FIXED
 from ablations.presets import PRESETS
 from policies import POLICIES
 from policies.base import DenoisingPolicy
+from trainers import SELECTIONS
 from trainers.trainer import Parts, Trainer, TrainerConfig
 
 BATCH = 8
@@ -38,7 +39,8 @@ def build(name, released=False):
     preset = PRESETS[name]
     options = {**preset.options, **(preset.as_released if released else {}), **SHORTER.get(name, {})}
     names = {part: options.get(part, chosen) for part, chosen in preset.parts.items()}
-    classes = {**{part: CHOICES[part][chosen] for part, chosen in names.items()}, **FIXED}
+    registries = {**CHOICES, "selection": SELECTIONS}
+    classes = {**{part: registries[part][chosen] for part, chosen in names.items()}, **FIXED}
     chosen = {}
     for part, config in classes.items():
         fields = {key.partition(".")[2]: value for key, value in options.items() if key.startswith(f"{part}.")}

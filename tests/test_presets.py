@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 
-from ablations.config import CHOICES, FIXED
+from ablations.config import CHOICES, Request, make_run
 from ablations.presets import PARTS, PRESETS
+from critics import BACKUPS
+from trainers import SELECTIONS
 
-#: built beside these rows, by others: what is named here is excused only until it exists
-COMING = {"deterministic", "mixture", "flow", "consistency", "perturbed", "distilled", "edm"}
-COMING_OPTIONS = {"policy.sampler", "policy.sample_steps"}
+REGISTRIES = {**CHOICES, "selection": SELECTIONS}
 NESTED = ("base", "behaviour")
 
 
@@ -25,38 +25,24 @@ def row(name, released):
     return names, options
 
 
-def built(name, released=False):
-    """Each part's configuration, from all its options but the nested ones (a part that is still coming is left out)."""
-    names, options = row(name, released)
-    classes = {**FIXED, **{part: CHOICES[part][chosen] for part, chosen in names.items() if chosen in CHOICES[part]}}
-    parts = {}
-    for part, config in classes.items():
-        known = {field.name for field in dataclasses.fields(config)}
-        own = {key.partition(".")[2]: value for key, value in options.items() if key.startswith(f"{part}.")}
-        strays = {field for field in own if field not in known and f"{part}.{field}" not in COMING_OPTIONS}
-        assert not strays, f"{part} {names.get(part)} has no {strays}"
-        parts[part] = config(**{field: value for field, value in own.items() if field in known and field not in NESTED})
-    return parts
-
-
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("released", [False, True])
-class TestRow:
-    def test_parts_and_options_exist(self, name, released):
-        names, options = row(name, released)
-        assert tuple(names) == PARTS == tuple(CHOICES)
-        assert {key.partition(".")[0] for key in options} <= {*PARTS, *FIXED}
-        assert set(built(name, released)) >= {*PARTS, *FIXED} - {"policy"}
-        assert names["policy"] in CHOICES["policy"] or names["policy"] in COMING
-        for key, value in options.items():
-            assert not key.endswith(NESTED) or value in CHOICES["policy"] or value in COMING
-
-    def test_the_parts_have_what_they_need(self, name, released):
-        parts, (_, options) = built(name, released), row(name, released)
-        assert parts["backup"].has_value or not parts["improvement"].needs_value
-        assert parts["improvement"].adds_bonus or parts["regularizer"].trains
-        if "behaviour" in {field.name for field in dataclasses.fields(parts["regularizer"])}:
-            assert parts["regularizer"].needs_behaviour == ("regularizer.behaviour" in options)
+def test_parts_and_options_exist_and_reach_the_run(name, released):
+    names, options = row(name, released)
+    assert tuple(names) == PARTS == tuple(REGISTRIES)
+    run = make_run(Request("bandit", preset=name, as_released=released))
+    built = {part: getattr(run.parts, part) for part in (*CHOICES, "critic", "network")}
+    # the bandit is a one-step task, whose backup does nothing
+    built |= {"trainer": run.trainer, "selection": run.views[0].selection, "backup": BACKUPS[names["backup"]]()}
+    for part, chosen in names.items():
+        assert isinstance(built[part], REGISTRIES[part][chosen])
+    for key, value in options.items():
+        part, _, field = key.partition(".")
+        assert field in {f.name for f in dataclasses.fields(built[part])}, key
+        if field in NESTED:
+            assert isinstance(getattr(built[part], field), CHOICES["policy"][value])
+        elif part != "backup":
+            assert getattr(built[part], field) == value
 
 
 @pytest.mark.parametrize("name", PRESETS)

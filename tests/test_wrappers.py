@@ -60,7 +60,7 @@ def test_a_field_states_which_bases_it_takes():
     ("config", "base"), [(DistilledConfig, GaussianConfig()), (PerturbedConfig, PerturbedConfig())]
 )
 def test_another_base_is_refused_in_one_line(config, base):
-    with pytest.raises(OptionError, match=r"^base must be a policy class that .*, got ") as error:
+    with pytest.raises(OptionError, match=r"^base must be a policy class that ") as error:
         config(base=base)
     assert "\n" not in str(error.value)
 
@@ -121,7 +121,7 @@ def test_q_leaves_the_base_as_its_own_loss_makes_it(config):
     for improvement in ("none", "q-max"):
         trainer = make_trainer(config, SEEDS, improvement=improvement, grad_norm=None)
         trainer._update_policy(data, double_rng(SEEDS))
-        moments.append([trainer.optimizer.state[p]["exp_avg"] for p in trainer.policy.base.parameters()])
+        moments.append([trainer.optimizers["policy"].state[p]["exp_avg"] for p in trainer.policy.base.parameters()])
     base = build(config.base)
     loss = base.bc_loss(data.obs, data.act, double_rng(SEEDS)).mean(-1).sum()
     own = torch.autograd.grad(loss, list(base.parameters()))
