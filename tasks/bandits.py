@@ -68,7 +68,8 @@ class Bandit(Task):
 
     def dataset(self, size: int = 10_000) -> Transitions:
         actions, modes, generator = draw(size, DATA_SEED)
-        reward = REWARDS[modes] + REWARD_STD * torch.randn(size, generator=generator, dtype=torch.float64)
+        noise = [torch.randn(size // len(MODES), 1, generator=generator) for _ in MODES]
+        reward = REWARDS[modes] + REWARD_STD * torch.cat(noise)[:, 0]
         zeros = torch.zeros(size, self.spec.obs_dim)
         return Transitions(zeros, actions.float(), reward.float(), zeros, torch.zeros(size))
 
@@ -83,11 +84,16 @@ class Bandit(Task):
 
 
 def draw(size: int, seed: int) -> tuple[Tensor, Tensor, torch.Generator]:
-    """`size` actions `[n, 2]` of the behaviour, a quarter for each mode, their modes `[n]`, and the generator."""
+    """`size` actions `[n, 2]` of the behaviour, a quarter for each mode, their modes `[n]`, and the generator.
+
+    Drawn as the released code draws them, mode after mode in float32: with DATA_SEED they are its very points.
+    """
     generator = torch.Generator().manual_seed(seed)
-    modes = torch.arange(size) * len(MODES) // size
-    noise = torch.randn(size, 2, generator=generator, dtype=torch.float64)
-    return (CENTRES[modes] + STD * noise).clamp(-1, 1), modes, generator
+    each = size // len(MODES)
+    std = torch.full((each, 2), STD)
+    drawn = [torch.normal(centre.float().expand(each, 2), std, generator=generator) for centre in CENTRES]
+    modes = torch.arange(len(MODES)).repeat_interleave(each)
+    return torch.cat(drawn).clamp(-1, 1).double(), modes, generator
 
 
 def _judge(actions: Tensor) -> Evaluation:

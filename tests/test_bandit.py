@@ -27,6 +27,18 @@ def test_the_data_are_the_papers():
         assert data.reward[mine].std().item() == pytest.approx(0.5, rel=0.05)
 
 
+def test_the_data_are_the_released_draws():
+    """The released toy script seeds torch with 2022 and draws the four modes, then their rewards, in this order."""
+    data = Bandit().dataset()
+    with torch.random.fork_rng():
+        torch.manual_seed(2022)
+        std = torch.tensor([0.05, 0.05])
+        actions = [torch.distributions.Normal(centre.float(), std).sample((2500,)).clip(-1, 1) for centre in CENTRES]
+        rewards = [reward + 0.5 * torch.randn((2500, 1)) for reward in (3.0, 0.0, 1.5, 5.0)]
+    torch.testing.assert_close(data.act, torch.cat(actions), rtol=0, atol=0)
+    torch.testing.assert_close(data.reward, torch.cat(rewards)[:, 0], rtol=0, atol=1e-6)
+
+
 def test_the_data_are_the_same_every_time_and_leave_the_global_generator_alone():
     state = torch.get_rng_state()
     assert torch.equal(Bandit().dataset().act, Bandit().dataset().act)
