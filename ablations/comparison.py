@@ -60,8 +60,8 @@ def report(directory: Path, task: Task, study: str | None) -> str:
     summary = statistics.summarise(results.load_metrics(directory))
     final = statistics.final(summary)
     final.to_csv(directory / "summary.csv", index=False)
-    for name in STUDIES[study].figures if study else ("samples",):
-        path = directory / ("figure.png" if name == "samples" else f"{name}.png")
+    for index, name in enumerate(STUDIES[study].figures if study else task.figures):
+        path = directory / (f"{name}.png" if index else "figure.png")
         figures.FIGURES[name](directory, summary, path)
     reference = {metric: float(values[0]) for metric, values in task.reference().metrics.items()}
     return figures.table(final, reference)

@@ -20,6 +20,7 @@ from core.options import OptionError, Options, option
 from critics import BACKUPS, CriticConfig
 from policies import POLICIES
 from tasks import make_task
+from tasks.protocol import DIFFUSION_QL, Row
 from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig
 from trainers.trainer import Parts
 
@@ -100,12 +101,26 @@ def _fields(config: type) -> list[str]:
     return [field.name for field in dataclasses.fields(config)]
 
 
-def of_preset(preset: str | None, as_released: bool) -> dict[str, Any]:
-    """Names and options of a preset in one mapping; nothing without one."""
-    if preset is None:
+def of_preset(request: Request) -> dict[str, Any]:
+    """Names and options of a preset in one mapping, with what its paper set for the task; nothing without one."""
+    if request.preset is None:
         return {}
-    row = PRESETS[preset]
-    return {**row.parts, **row.options, **(row.as_released if as_released else {})}
+    row = PRESETS[request.preset]
+    options = {**row.parts, **row.options, **(row.as_released if request.as_released else {})}
+    published = _published(request)
+    if published:
+        options |= {
+            "improvement.eta": published.eta,
+            "trainer.grad_norm": published.grad_norm,
+            "trainer.lr": published.lr,
+            "backup": "max-q" if published.max_q_backup else options["backup"],
+        }
+    return options
+
+
+def _published(request: Request) -> Row | None:
+    """The row of Diffusion-QL's table for the task, if that is the preset."""
+    return DIFFUSION_QL.get(request.task) if request.preset == "diffusion-ql" else None
 
 
 def choose(request: Request) -> dict[str, str]:
@@ -113,7 +128,7 @@ def choose(request: Request) -> dict[str, str]:
 
     On a one-step task no backup matters, so the one that does no work stands in, unless the improvement asks for V.
     """
-    task, preset = make_task(request.task), of_preset(request.preset, request.as_released)
+    task, preset = make_task(request.task), of_preset(request)
     layers = ChainMap(dict(request.names), preset, dict(task.defaults), DEFAULT_CHOICES)
     names = {part: layers[part] for part in (*CHOICES, "selection")}
     if task.one_step and "backup" not in request.names and not BACKUPS[names["backup"]].has_value:
@@ -149,7 +164,7 @@ def make_run(request: Request) -> RunConfig:
     """The complete run. Raises `OptionError` where something cannot be."""
     task, names = make_task(request.task), choose(request)
     selections = list(request.selections) or [names["selection"]]
-    options = ChainMap(dict(request.options), of_preset(request.preset, request.as_released), dict(task.defaults))
+    options = ChainMap(dict(request.options), of_preset(request), dict(task.defaults))
     chosen = list(sections(names))
     built = {
         prefix: _build(prefix, config, names, options, task.defaults)
@@ -163,7 +178,9 @@ def make_run(request: Request) -> RunConfig:
     if problem:
         raise OptionError(problem)
     try:
-        budget = Budget(**{**task.default_budget(names), **request.budget})
+        published = _published(request)
+        of_paper = {"steps": published.steps, "eval_every": published.eval_every} if published else {}
+        budget = Budget(**{**task.default_budget(names), **of_paper, **request.budget})
     except OptionError as error:
         raise OptionError(f"--{dashed(error)}") from None
     return RunConfig(

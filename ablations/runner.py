@@ -88,7 +88,10 @@ def _judge(run: RunConfig, view: View, task: Task, outcome: Outcome) -> Evaluati
 
     # every evaluation of a run meets the same draws, so that a curve shows the policy and not the noise
     rng = SeedRng(run.seeds, "evaluate", outcome.rng.device)
-    return task.evaluate(act, rng, len(run.seeds))
+    try:
+        return task.evaluate(act, rng, len(run.seeds))
+    except FloatingPointError as error:
+        raise Diverged(f"{run.label}: {error} at step {trainer.step}") from None
 
 
 def _resampled(run: RunConfig, view: View, task: Task, trainer: Trainer) -> Policy:
@@ -127,6 +130,7 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
         "policy_parameters": parameters,
         "policy_forwards_per_action": outcome.trainer.policy.forwards_per_action,
         "seconds": round(outcome.seconds, 1),
+        "physics": task.physics,
         "environment": results.environment(),
     }
     results.write_json(directory / "config.json", record)

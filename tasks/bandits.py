@@ -42,6 +42,7 @@ KEPT_SAMPLES = 1000
 class Bandit(Task):
     spec = TaskSpec("bandit", obs_dim=2, act_dim=2)
     one_step = True
+    figures = ("samples",)
     defaults = {
         "network.hidden": 128,
         "trainer.batch": 100,

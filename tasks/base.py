@@ -33,8 +33,15 @@ class Task(ABC):
     one_step: ClassVar[bool] = False
     #: options this task starts from, as on the command line without dashes: {"policy.T": 50, "backup": ...}
     defaults: ClassVar[dict[str, Any]] = {}
+    #: names of the figures in `ablations.figures` that show runs of it
+    figures: ClassVar[tuple[str, ...]] = ("curves",)
     #: metric -> what it means, for the table and the figure; the first ones are the headline
     metrics: ClassVar[dict[str, str]] = {}
+
+    @property
+    def physics(self) -> dict[str, str]:
+        """What judges policies, where that is a simulator: packages with versions, environment."""
+        return {}
 
     @abstractmethod
     def dataset(self) -> Transitions:

@@ -49,6 +49,7 @@ def test_recorded_episodes_follow_d4rl():
     np.testing.assert_array_equal(arrays["observations"][1:][inside], arrays["next_observations"][:-1][inside])
 
 
+@pytest.mark.slow
 def test_the_expert_is_an_expert():
     pytest.importorskip("mujoco")
     arrays = record(Simulator("Hopper-v4", 1000), Stochastic(Actor.load(WEIGHTS / "hopper-expert.npz")), 1000, 3, "t")

@@ -185,6 +185,15 @@ def test_every_preset_can_be_run(name, released):
     assert run.label == name
 
 
+def test_diffusion_ql_takes_its_papers_row_of_the_task():
+    (run,) = parse("--preset diffusion-ql --task walker2d-medium-expert-v2".split()).runs
+    assert (run.parts.improvement.eta, run.trainer.grad_norm, run.trainer.lr) == (1.0, 5.0, 3e-4)
+    assert (run.budget.steps, run.budget.eval_every, run.names["backup"]) == (2_000_000, 50_000, "clipped-double-q")
+    (maze,) = parse("--preset diffusion-ql --task antmaze-medium-play-v0 --improvement.eta 7 --steps 9".split()).runs
+    assert (maze.parts.improvement.eta, maze.trainer.lr, maze.names["backup"]) == (7.0, 1e-3, "max-q")
+    assert maze.budget.steps == 9
+
+
 def test_a_policy_inside_another_has_options_and_takes_the_tasks():
     (run,) = parse("--policy perturbed --policy.base diffusion --policy.base.schedule cosine".split()).runs
     assert (run.parts.policy.base.schedule, run.parts.policy.base.T) == ("cosine", 50)

@@ -125,6 +125,7 @@ def test_sampler_returns_gaussian_data_with_the_exact_map(steps, monkeypatch):
     assert samples.std().item() == pytest.approx(STD, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_recovers_a_density_of_two_modes():
     """Within a quarter of what a Gaussian is off; 0.04 is measured (0.12 with pseudo-Huber)."""
     distance, share = two_mode_error(cloned(ConsistencyConfig(), TWO_MODES, steps=2000))

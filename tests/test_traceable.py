@@ -84,6 +84,7 @@ def call_of(config):
     return lambda rng: (part(critic, policy, DATA, rng),), learned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "config"), list(variants()), ids=[name for name, _ in variants()])
 def test_traced_whole_it_is_what_it_is_untraced(name, config):
     call, learned = call_of(config)
