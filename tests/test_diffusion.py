@@ -149,9 +149,12 @@ def test_a_trained_network_can_be_sampled_another_way(name):
     other = build(T=10, sampler=name, sample_steps=4, grad_steps=2, clip=False)
     with torch.no_grad():
         for parameter in policy.parameters():
-            parameter += 0.1
+            parameter *= 1.01
+    untrained = other.sample(obs, double_rng(SEEDS))
     other.load_state_dict(policy.state_dict())
-    assert not torch.equal(other.sample(obs, double_rng(SEEDS)), policy.sample(obs, double_rng(SEEDS)))
+    resampled = other.sample(obs, double_rng(SEEDS))
+    assert not torch.equal(resampled, untrained)
+    assert not torch.equal(resampled, policy.sample(obs, double_rng(SEEDS)))
 
 
 class TestGuidance:
