@@ -6,6 +6,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from core import fusion
+
 # the networks of the tests are tiny: more threads would wait for each other longer than they work
 torch.set_num_threads(1)
 
@@ -14,6 +16,12 @@ quiet = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCh
 settings.register_profile("ci", parent=quiet, derandomize=True)
 settings.register_profile("explore", parent=quiet, max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def uncompiled():
+    """Every test starts without the compiled kernels, whatever one before it turned on."""
+    fusion.fuse(False)
 
 
 @pytest.fixture(
