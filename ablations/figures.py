@@ -14,6 +14,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from ablations import statistics
 from ablations.results import read_config, run_directories
@@ -80,18 +81,18 @@ def draw_denoising(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     for axis, metric in ((energy, "energy_distance"), (modes, "on_mode")):
         _lines(axis, resampled[resampled["metric"] == metric], x="forwards", by="sampler_name")
         axis.set(xscale="log", xlabel="network passes for an action", title=metric.replace("_", " "))
-        axis.set_xticks([2, 5, 10, 20, 50], ["2", "5", "10", "20", "50"], minor=False)
+        _ticks(axis, [2, 5, 10, 20, 50])
     energy.set_yscale("log")
     trained = rows[(rows["metric"] == "energy_distance") & (rows["sampler"] == "as trained") & rows["T"].notna()]
     _lines(steps, trained[trained["target"] == "epsilon"], x="T", by="schedule")
     steps.set(xscale="log", yscale="log", xlabel="T, trained and sampled", title="energy distance")
-    steps.set_xticks([5, 10, 20, 50], ["5", "10", "20", "50"], minor=False)
+    _ticks(steps, [5, 10, 20, 50])
     at_20 = trained[trained["T"] == 20]
     text = at_20.assign(text=list(map(format_interval, at_20["mean"], at_20["low"])))
     table = at_20.pivot(index="schedule", columns="target", values="mean")
     labels = text.pivot(index="schedule", columns="target", values="text").map(lambda cell: cell.replace(" ± ", "\n± "))
     sns.heatmap(np.log10(table), annot=labels, fmt="", ax=heat, cmap="rocket", cbar=False, annot_kws={"fontsize": 8})
-    heat.set(title="energy distance at T = 20", xlabel="target", ylabel="")
+    heat.set(title="energy distance at T = 20", xlabel="target (x0 and v with min-SNR weights)", ylabel="")
     _save(figure, path)
 
 
@@ -114,6 +115,12 @@ def _with_choices(directory: Path, final: pd.DataFrame) -> pd.DataFrame:
                 }
             )
     return final.merge(pd.DataFrame(columns), on=["label", "sampler"])
+
+
+def _ticks(axis: Axes, values: list[int]) -> None:
+    """These values and no others on a logarithmic x-axis."""
+    axis.set_xticks(values, [str(value) for value in values])
+    axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _lines(axis: Axes, rows: pd.DataFrame, x: str, by: str) -> None:

@@ -51,6 +51,9 @@ EDM_SAMPLERS = " ".join(
     + [f"sampler=heun,sample-steps={steps}" for steps in (2, 3, 5, 10, 25)]
 )
 
+#: with every noise level weighted alike, x0 and v spend their effort where sampling has little use for it
+MIN_SNR = "--policy.weighting min-snr"
+
 DENOISING = Study(
     question="What do the number of steps, the schedule, the target and the sampler each do to a diffusion policy?",
     common="--task bandit --bc-only --steps 6000 --trainer.lr 1e-3",
@@ -64,7 +67,7 @@ DENOISING = Study(
             if (schedule, T) != ("vp", 50)
         },
         **{
-            f"{schedule}-T20-{target}": f"--policy.schedule {schedule} --policy.T 20 --policy.target {target}"
+            f"{schedule}-T20-{target}": f"--policy.schedule {schedule} --policy.T 20 --policy.target {target} {MIN_SNR}"
             for target in ("x0", "v")
             for schedule in ("vp", "cosine", "sigmoid", "linear-rescaled")
         },

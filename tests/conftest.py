@@ -6,12 +6,22 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from core import fusion
+
 # the networks of the tests are tiny: more threads would wait for each other longer than they work
 torch.set_num_threads(1)
 
-settings.register_profile("dev", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", parent=settings.get_profile("dev"), derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "dev")
+# deterministic unless asked: a property that fails is then found by everyone, or by HYPOTHESIS_PROFILE=explore
+quiet = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", parent=quiet, derandomize=True)
+settings.register_profile("explore", parent=quiet, max_examples=200)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def uncompiled():
+    """Every test starts without the compiled kernels, whatever one before it turned on."""
+    fusion.fuse(False)
 
 
 @pytest.fixture(

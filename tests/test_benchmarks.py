@@ -86,6 +86,7 @@ def test_contenders_take_turns():
     assert all(len(rate) == 4 and (rate > 0).all() for rate in rates.values())
 
 
+@pytest.mark.slow
 def test_the_program_writes_its_table_and_numbers(tmp_path, capsys):
     out = tmp_path / "speed.json"
     options = ["--cases", "bandit-bc-gaussian", "--seeds", "2", "--rounds", "2", "--seconds", "0.01", "--threads", "1"]

@@ -54,6 +54,7 @@ def test_loss_is_the_regression_of_the_velocity_on_the_straight_path():
     torch.testing.assert_close(policy.bc_loss(obs, act, double_rng((0, 1), "evaluate")), expected)
 
 
+@pytest.mark.slow
 def test_recovers_a_density_of_two_modes():
     """Within a quarter of what a Gaussian is off; 0.035 is measured."""
     distance, share = two_mode_error(cloned(FlowConfig(), TWO_MODES, steps=1500))

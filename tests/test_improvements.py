@@ -236,6 +236,9 @@ def test_a_frozen_critic_does_not_move_and_still_moves_the_policy(backup):
     trainer = trainer_with(QMax(), backup=backup)
     trainer.critic_frozen = True
     frozen = [trainer.critic, trainer.target_critic]
+    with torch.no_grad():  # apart, so that a target that still followed would show
+        for parameter in trainer.target_critic.parameters():
+            parameter += 0.1
     if backup == "expectile":
         frozen.append(trainer.backup)
     before = [p.detach().clone() for module in frozen for p in module.parameters()]

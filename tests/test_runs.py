@@ -11,6 +11,7 @@ import torch
 
 from ablations import results, runner, statistics
 from ablations.figures import format_interval
+from ablations.studies import STUDIES
 from run_ablation import main
 from tasks import bandits
 
@@ -83,6 +84,15 @@ def test_a_comparison_cut_off_goes_on_where_it_stopped(tmp_path, monkeypatch, ca
     assert run(tmp_path, command)[0] == 0
     assert kept == (tmp_path / "out" / "gaussian-bc" / "config.json").stat().st_mtime_ns
     assert set(pd.read_csv(tmp_path / "out" / "summary.csv")["label"]) == {"gaussian-bc", "cvae-bc"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_runs_to_its_figures(tmp_path, study):
+    code, out = run(tmp_path, f"--study {study} --steps 2 --seeds 0 1")
+    assert code == 0
+    assert (out / "figure.png").stat().st_size > 20_000
+    assert set(pd.read_csv(out / "summary.csv")["label"]) == set(STUDIES[study].runs)
 
 
 def test_divergence_is_one_line_and_leaves_nothing(tmp_path, capsys):

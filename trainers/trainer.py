@@ -127,7 +127,8 @@ class Trainer:
             record |= self._update_policy(batch, rng)
         if self.target_policy is not None and self.step >= config.ema_start and self.step % config.ema_every == 0:
             polyak(self.target_policy.parameters(), self.policy.parameters(), 1 - config.ema_decay)
-        if self.critic is not None and self.target_critic is not None and self.step % config.tau_every == 0:
+        target_due = self.step % config.tau_every == 0 and not self.critic_frozen
+        if self.critic is not None and self.target_critic is not None and target_due:
             polyak(self.target_critic.parameters(), self.critic.parameters(), config.tau)
         self.step += 1
         return record
