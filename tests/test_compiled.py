@@ -46,7 +46,7 @@ def trained(name: str, on: bool, dtype: torch.dtype, steps: int):
     fusion.fuse(on)
     try:
         trainer = make_trainer(small_config(name), SEEDS, improvement_of(name), dtype)
-        record = trainer.train(make_dataset(dtype=dtype), steps, SeedRng(SEEDS, "train", dtype=dtype))
+        record = trainer.train(make_dataset().to(dtype), steps, SeedRng(SEEDS, "train", dtype=dtype))
     finally:
         fusion.fuse(False)
     modules = [m for m in (trainer.policy, trainer.critic, trainer.target_policy) if m is not None]
@@ -63,9 +63,10 @@ class TestTraining:
     @pytest.mark.slow
     @pytest.mark.parametrize("name", ["diffusion", "gaussian", "cvae"])
     def test_compiled_stays_eager_over_200_steps_of_single_precision(self, name):
-        # Q-max at a batch of 8 amplifies rounding, so this is looser than the double-precision test above
+        # No prediction of x0 comes within rounding of the box's edge in this draw. Where one does, its gradient passes
+        # in one form and not in the other, and from there that replica differs: no tolerance holds for every draw.
         for a, b in zip(*(trained(name, on, torch.float32, 200) for on in (False, True)), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
     def test_released_numbers(self, compiled):
         test_parity.test_eight_training_steps()
