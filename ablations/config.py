@@ -167,7 +167,7 @@ def make_run(request: Request) -> RunConfig:
     options = ChainMap(dict(request.options), of_preset(request), dict(task.defaults))
     chosen = list(sections(names))
     built = {
-        prefix: _build(prefix, config, names, options, task.defaults)
+        prefix: build_part(prefix, config, names, options, task.defaults)
         for prefix, _, config in chosen
         if "." not in prefix
     }
@@ -205,7 +205,7 @@ def _label(request: Request, names: Mapping[str, str]) -> str:
     return f"{names['policy']}{regularizer}" + ("" if improvement == "none" else f"-{improvement}")
 
 
-def _build(
+def build_part(
     prefix: str, config: type, names: Mapping[str, str], options: Mapping[str, Any], of_task: Mapping[str, Any]
 ) -> Any:
     """The configuration at `prefix`; a nested policy also takes what the task sets for policies."""
@@ -213,7 +213,7 @@ def _build(
     for field in dataclasses.fields(config):
         key, shared = f"{prefix}.{field.name}", f"policy.{field.name}"
         if field.metadata.get("nested"):
-            values[field.name] = _build(key, POLICIES[nested_name(key, field, names)], names, options, of_task)
+            values[field.name] = build_part(key, POLICIES[nested_name(key, field, names)], names, options, of_task)
         elif key in options:
             values[field.name] = options[key]
         elif "." in prefix and shared in of_task:

@@ -10,7 +10,7 @@ from builders import SPEC, make_dataset
 from torch import Tensor
 
 from ablations.capabilities import refusal
-from ablations.config import CHOICES, _build
+from ablations.config import CHOICES, build_part
 from ablations.views import View
 from core.networks import NetworkConfig
 from core.rng import SeedRng
@@ -40,7 +40,9 @@ def parts_of(names: dict[str, str]) -> Parts:
         **DEMANDING,
         "improvement.baseline": "value" if names["backup"] == "expectile" else "sample-mean",
     }
-    built = {part: _build(part, registry[names[part]], names, options, OPTIONS) for part, registry in CHOICES.items()}
+    built = {
+        part: build_part(part, registry[names[part]], names, options, OPTIONS) for part, registry in CHOICES.items()
+    }
     return Parts(**built, critic=CriticConfig(), network=TINY)
 
 
