@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
         note = runner.fuse_if_it_pays(command.compile, command.runs, command.device)
         if note:
             print(note, file=sys.stderr)
-        table = comparison.carry_out(command.runs, command.out, command.device, command.study)
+        table = comparison.carry_out(command.runs, command.out, command.device, command.study, command.only)
     except OptionError as error:
         print(f"run_ablation.py: error: {error}", file=sys.stderr)
         return 2

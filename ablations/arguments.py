@@ -70,6 +70,10 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     group.add_argument("--task", default="bandit", type=_task, metavar="NAME", help=task)
     group.add_argument("--list", action="store_true", help="print all parts, presets and studies, and what combines")
     group.add_argument("--study", **_among(STUDIES), help="run a whole study; further options apply to all its runs")
+    only = (
+        "of the study just these; its other runs may be made by other commands with the same --out, on other machines"
+    )
+    group.add_argument("--only", nargs="+", default=[], metavar="RUN", help=only)
     return parser
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import shlex
 import time
 from collections.abc import Sequence
@@ -25,18 +26,20 @@ from core.options import OptionError
 
 @dataclasses.dataclass(frozen=True)
 class Invocation:
-    """A whole command: the runs to make, where, on what, and the study they belong to."""
+    """A whole command: the runs to make, where, on what, the study they belong to, and which of its runs to do now."""
 
     runs: list[RunConfig]
     out: Path
     device: torch.device
     compile: str
     study: str | None = None
+    only: tuple[str, ...] = ()
 
 
 def parse(arguments: Sequence[str]) -> Invocation:
     """The command's meaning, checked. Raises `OptionError` with one line for anything that cannot be used."""
     early, _ = names_parser().parse_known_args(arguments)
+    _refuse_unknown_only(early)
     if early.study is None:
         runs, known = _parse_runs(arguments, None)
     else:
@@ -47,7 +50,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
             runs += made
     name = early.study or f"{known.task.replace(':', '-')}-{'-'.join(run.label for run in runs)}"
     out = known.out or Path("runs") / f"{name[:80]}-{time.strftime('%m%d-%H%M%S')}"
-    return Invocation(runs, out, _device(known.device), known.compile, early.study)
+    return Invocation(runs, out, _device(known.device), known.compile, early.study, tuple(early.only))
 
 
 def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunConfig], argparse.Namespace]:
@@ -103,6 +106,18 @@ def _chosen_parts(early: argparse.Namespace) -> dict[str, str]:
             )
         chosen["improvement"] = "none"
     return chosen
+
+
+def _refuse_unknown_only(early: argparse.Namespace) -> None:
+    """`--only` names runs of a study."""
+    if early.only and early.study is None:
+        raise OptionError("--only is of a study; name one with --study, or leave it out")
+    for label in early.only:
+        known = STUDIES[early.study].runs
+        if label not in known:
+            close = difflib.get_close_matches(label, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise OptionError(f"--only: unknown {label!r}, choose from {', '.join(known)}{hint}")
 
 
 def _refuse_repeats(flag: str, values: Sequence[Any]) -> None:

@@ -19,8 +19,14 @@ from core.options import OptionError
 from tasks import Task, make_task
 
 
-def carry_out(runs: Sequence[RunConfig], directory: Path, device: torch.device, study: str | None = None) -> str:
-    """Train and judge the runs; returns the table of what came out.
+def carry_out(
+    runs: Sequence[RunConfig],
+    directory: Path,
+    device: torch.device,
+    study: str | None = None,
+    only: Sequence[str] = (),
+) -> str:
+    """Train and judge the runs, of a study those labelled `only` if any; returns the table of all that is there.
 
     One run fills `directory` itself; several fill one subdirectory each, beside the figures that show them all. A run
     that diverges leaves the others to be done, and is reported at the end as `Diverged`.
@@ -34,7 +40,8 @@ def carry_out(runs: Sequence[RunConfig], directory: Path, device: torch.device, 
     directory.mkdir(parents=True, exist_ok=True)
     results.write_json(directory / "comparison.json", {"study": study, "runs": [run.label for run in runs]})
     failures = []
-    for run in runs:
+    due = [run for run in runs if not only or run.label in only]
+    for run in due:
         if (directory / run.label).exists():
             print(f"{run.label}: already there", file=sys.stderr)
             continue
@@ -47,7 +54,7 @@ def carry_out(runs: Sequence[RunConfig], directory: Path, device: torch.device, 
             continue
         if outcome.interrupted:
             break
-    if len(failures) == len(runs):
+    if len(failures) == len(due) and not results.run_directories(directory):
         (directory / "comparison.json").unlink()
         directory.rmdir()
     if failures:
@@ -72,7 +79,10 @@ def claim(runs: Sequence[RunConfig], directory: Path) -> None:
     if not (directory / "comparison.json").is_file():
         results.claim(directory)
         return
-    listed = json.loads((directory / "comparison.json").read_text())["runs"]
+    try:
+        listed = json.loads((directory / "comparison.json").read_text())["runs"]
+    except (ValueError, KeyError, TypeError):
+        raise OptionError(f"--out {directory}: its comparison.json cannot be read; name a new directory") from None
     if listed != [run.label for run in runs]:
         raise OptionError(f"--out {directory}: already holds the comparison of {', '.join(listed)}; name a new one")
     for run in runs:

@@ -22,6 +22,15 @@ from ablations.results import read_config, run_directories
 #: metrics written under each panel, with the digits worth reading
 CAPTION = {"energy_distance": 4, "on_mode": 3, "best_mode": 3, "out_of_bounds": 3}
 LIMIT = 1.6
+#: what sets the methods apart on the bandit
+HEADLINE = {
+    "energy_distance": "energy distance to the data",
+    "best_mode": "share on the best mode",
+    "reward": "expected reward",
+    "out_of_bounds": "share out of bounds",
+}
+#: more runs than this make a table that is read by rows
+MOST_COLUMNS = 5
 
 
 def format_interval(mean: float, low: float, digits: int = 4) -> str:
@@ -32,13 +41,17 @@ def format_interval(mean: float, low: float, digits: int = 4) -> str:
 
 
 def table(summary: pd.DataFrame, reference: dict[str, float]) -> str:
-    """Metrics down, runs across, mean and 95% interval over seeds; a column for fresh data where it is known."""
+    """Metrics down, runs across, mean and 95% interval over seeds; a column for fresh data where it is known.
+
+    Many runs go down instead, and metrics across.
+    """
     cells = summary.assign(text=[format_interval(r.mean, r.low) for r in summary.itertuples(index=False)])
     wide = cells.pivot(index="metric", columns="run", values="text")
     wide = wide.loc[list(dict.fromkeys(summary["metric"])), list(dict.fromkeys(summary["run"]))]
     if reference:
         wide["fresh data"] = [f"{reference[metric]:.4f}" for metric in wide.index]
-    return wide.rename_axis(index="metric", columns=None).to_string()
+    wide = wide.rename_axis(index="metric", columns=None)
+    return (wide if wide.shape[1] <= MOST_COLUMNS else wide.T).to_string()
 
 
 def draw_samples(directory: Path, summary: pd.DataFrame, path: Path) -> None:
@@ -93,6 +106,33 @@ def draw_denoising(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     labels = text.pivot(index="schedule", columns="target", values="text").map(lambda cell: cell.replace(" ± ", "\n± "))
     sns.heatmap(np.log10(table), annot=labels, fmt="", ax=heat, cmap="rocket", cbar=False, annot_kws={"fontsize": 8})
     heat.set(title="energy distance at T = 20", xlabel="target (x0 and v with min-SNR weights)", ylabel="")
+    _save(figure, path)
+
+
+def draw_methods(directory: Path, summary: pd.DataFrame, path: Path) -> None:
+    """Each policy class under cloning and with Q on one line, published methods below: mean and 95% interval."""
+    rows = statistics.final(summary)
+    presets = {config["label"]: config["preset"] for config in map(read_config, run_directories(directory))}
+    published = rows["label"].map(presets).notna()
+    acting = (" " + rows["selection"]).where(~published & (rows["selection"] != "one"), "")
+    rows = rows.assign(
+        line=rows["label"].where(published, rows["policy"]) + acting,
+        kind=np.select([published, rows["improvement"] == "none"], ["published method", "cloning alone"], "with Q"),
+    )
+    order = list(dict.fromkeys(rows["policy"].where(~published, rows["label"])))
+    names = sorted(dict.fromkeys(rows["line"]), key=lambda line: order.index(line.partition(" ")[0]))
+    figure, axes = _grid(len(HEADLINE), height=0.28 * len(names) + 1.2)
+    for axis, (metric, title) in zip(axes, HEADLINE.items(), strict=True):
+        for color, (kind, group) in zip(sns.color_palette("deep"), rows.groupby("kind", sort=False), strict=False):
+            shown = group[group["metric"] == metric]
+            axis.hlines([names.index(line) for line in shown["line"]], shown["low"], shown["high"], color=color)
+            axis.plot(shown["mean"], [names.index(line) for line in shown["line"]], "o", color=color, label=kind)
+        axis.set(xlabel=title, yticks=range(len(names)), yticklabels=names)
+        axis.grid(axis="y", alpha=0.4)
+        sns.despine(ax=axis)
+    axes[0].set(xscale="log")
+    axes[0].invert_yaxis()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     _save(figure, path)
 
 
@@ -180,4 +220,5 @@ FIGURES: dict[str, Callable[[Path, pd.DataFrame, Path], None]] = {
     "samples": draw_samples,
     "curves": draw_curves,
     "denoising": draw_denoising,
+    "methods": draw_methods,
 }

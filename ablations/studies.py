@@ -75,4 +75,29 @@ DENOISING = Study(
     figures=("denoising",),
 )
 
-STUDIES: dict[str, Study] = {"expressiveness": EXPRESSIVENESS, "coupling": COUPLING, "denoising": DENOISING}
+CLASSES = ("diffusion", "edm", "flow", "consistency", "mixture", "gaussian", "cvae", "deterministic")
+#: acting by one sample, and as the release of Diffusion-QL does
+AS_RELEASED = "--selection one softmax-q:candidates=50"
+
+METHODS = Study(
+    question="Is it the policy class, the regularizer, or the coupling with Q? And what do the published methods do?",
+    common="--task bandit --steps 100000 --eval-every 20000",
+    runs={
+        **{f"{policy}-bc": f"--policy {policy} --bc-only" for policy in CLASSES},
+        # on the bandit Diffusion-QL and the paper's CVAE-QL are the first and the last but one of these
+        **{
+            f"{policy}-q-max": f"--policy {policy} --improvement q-max --improvement.eta 2.5"
+            + (f" {AS_RELEASED}" if policy in ("diffusion", "cvae") else "")
+            for policy in CLASSES
+        },
+        **{name: f"--preset {name}" for name in ("td3+bc", "bcq", "bear", "fql", "idql")},
+    },
+    figures=("methods", "samples"),
+)
+
+STUDIES: dict[str, Study] = {
+    "expressiveness": EXPRESSIVENESS,
+    "coupling": COUPLING,
+    "denoising": DENOISING,
+    "methods": METHODS,
+}

@@ -86,6 +86,16 @@ def test_a_comparison_cut_off_goes_on_where_it_stopped(tmp_path, monkeypatch, ca
     assert set(pd.read_csv(tmp_path / "out" / "summary.csv")["label"]) == {"gaussian-bc", "cvae-bc"}
 
 
+def test_a_study_made_in_parts_is_one_comparison(tmp_path, capsys):
+    part = "--study coupling --steps 2 --seeds 0 1 --only "
+    assert run(tmp_path, part + "cvae")[0] == 0
+    assert run(tmp_path, part + "gaussian")[0] == 0
+    assert list(pd.read_csv(tmp_path / "out" / "summary.csv")["label"].unique()) == ["gaussian", "cvae"]
+    (tmp_path / "out" / "comparison.json").write_text("{")
+    assert run(tmp_path, part + "diffusion")[0] == 2
+    assert "comparison.json cannot be read" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_study_runs_to_its_figures(tmp_path, study):
