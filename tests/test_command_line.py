@@ -62,7 +62,7 @@ BAD = {
     "--policy gaussian --resample steps=3": "--resample steps=3: this policy class can be sampled in one way only",
     "--study expresiveness": "did you mean expressiveness?",
     "--study expressiveness --steps 0": "--steps must be at least 1",
-    "--study expressiveness --only difusion": "unknown 'difusion', choose from diffusion, gaussian, cvae; did you mean diffusion?",
+    "--study expressiveness --only difusion": "choose from diffusion, gaussian, cvae; did you mean diffusion?",
     "--only diffusion": "--only is of a study",
     "--task maze": "unknown 'maze'; ",
     "--task hoper-medium-v2": "did you mean hopper-medium-v2",
