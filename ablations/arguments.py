@@ -121,6 +121,8 @@ def full_parser(task: str, per_policy: Sequence[Names], selections: Sequence[str
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
     fusing = "compile the training step; default: auto, where the run is long enough to pay"
     group.add_argument("--compile", default="auto", choices=("auto", "on", "off"), help=fusing)
+    frozen = "take the critic of that run, frozen: the same Q for every policy that is trained by it"
+    group.add_argument("--critic-from", metavar="DIR", help=frozen)
     group.add_argument("--out", type=Path, metavar="DIR", help="new directory for the results; default: below runs/")
     parts = {(prefix, name): config for names in per_policy for prefix, name, config in sections(names)}
     parts |= {("selection", name): SELECTIONS[name] for name in map(selection_name, selections)}

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from ablations import frozen
 from ablations.arguments import explain_unknown, full_parser, names_parser, nested_defaults
 from ablations.config import CHOICES, Budget, Request, RunConfig, choose, make_run
 from ablations.studies import STUDIES
@@ -75,8 +76,12 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunCo
         "resample": known.resample,
         "seeds": tuple(known.seeds),
         "label": label,
+        "critic_from": known.critic_from,
     }
-    return [make_run(dataclasses.replace(request, **common)) for request in requests], known
+    runs = [make_run(dataclasses.replace(request, **common)) for request in requests]
+    for run in runs:
+        frozen.check(run)
+    return runs, known
 
 
 def _named(early: argparse.Namespace, chosen: dict[str, str]) -> list[Request]:

@@ -89,7 +89,7 @@ def claim(runs: Sequence[RunConfig], directory: Path) -> None:
         if (directory / run.label).is_dir():
             there = results.read_config(directory / run.label)
             asked = json.loads(json.dumps(run.record()))
-            changed = [key for key, value in asked.items() if key != "views" and there[key] != value]
+            changed = [key for key, value in asked.items() if key != "views" and there.get(key) != value]
             if [view["label"] for view in there["views"]] != [view["label"] for view in asked["views"]]:
                 changed.append("views")
             if changed:

@@ -61,6 +61,7 @@ class Request:
     preset: str | None = None
     as_released: bool = False
     label: str | None = None
+    critic_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class RunConfig:
     trainer: TrainerConfig
     budget: Budget
     seeds: tuple[int, ...]
+    #: directory of the run whose critic this one is given, frozen
+    critic_from: str | None = None
 
     @property
     def needs_critic(self) -> bool:
@@ -94,6 +97,7 @@ class RunConfig:
             "views": [view.record() for view in self.views],
             **dataclasses.asdict(self.budget),
             "seeds": list(self.seeds),
+            "critic_from": self.critic_from,
         }
 
 
@@ -193,6 +197,7 @@ def make_run(request: Request) -> RunConfig:
         built["trainer"],
         budget,
         request.seeds,
+        request.critic_from,
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ablations import results
+from ablations import frozen, results
 from ablations.config import RunConfig
 from ablations.views import View
 from core import fusion
@@ -49,6 +49,7 @@ class Outcome:
 def train(run: RunConfig, task: Task, device: torch.device) -> Outcome:
     """Train all seeds of a run together and evaluate them; ctrl-C ends training early and keeps what there is."""
     trainer = Trainer(run.parts, run.trainer, task.spec, run.seeds, needs_critic=run.needs_critic, device=device)
+    frozen.give(run, trainer)
     outcome = Outcome(trainer, SeedRng(run.seeds, "train", device))
     dataset = task.dataset().to(device)
     steps, every = run.budget.steps, run.budget.eval_every or run.budget.steps

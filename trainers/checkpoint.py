@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from core.rng import SeedRng
+from critics.backups import ValueBackup
 from trainers.trainer import Trainer
 
 
@@ -26,6 +28,25 @@ def load(path: Path, trainer: Trainer, rng: SeedRng) -> None:
         part.load_state_dict(stored["state"][name])
     trainer.step = stored["step"]
     rng.load_state_dict(stored["rng"])
+
+
+def holds_critic(path: Path) -> bool:
+    """Whether the checkpoint at `path` has a critic. Raises what reading raises where it is no checkpoint."""
+    return "critic" in torch.load(path, weights_only=True, map_location="cpu")["state"]
+
+
+def load_frozen_critic(path: Path, trainer: Trainer, rows: Sequence[int]) -> None:
+    """Give `trainer` the critic of the checkpoint at `path`, which then takes no step; V too where a backup owns one.
+
+    `rows`: which of the stored replicas, for each of the trainer's in turn.
+    """
+    stored = torch.load(path, weights_only=True, map_location="cpu")["state"]
+    value = trainer.backup if isinstance(trainer.backup, ValueBackup) else None
+    parts = {"critic": trainer.critic, "target_critic": trainer.target_critic, "backup": value}
+    for name, part in parts.items():
+        if part is not None:
+            part.load_state_dict({key: tensor[list(rows)] for key, tensor in stored[name].items()})
+    trainer.critic_frozen = True
 
 
 def _stateful(trainer: Trainer) -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""A critic trained by an earlier run, frozen and given to others: one Q, of which each makes what it can."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from pathlib import Path
+from typing import Any
+
+from ablations import results
+from ablations.config import RunConfig
+from core.options import OptionError
+from trainers import checkpoint
+from trainers.trainer import Trainer
+
+
+def check(run: RunConfig) -> None:
+    """Make sure, before training, that the critic of `run.critic_from` fits. Raises `OptionError` where it does not."""
+    if run.critic_from is None:
+        return
+    where = f"--critic-from {run.critic_from}"
+    if not run.needs_critic:
+        raise OptionError(
+            f"{where}: {run.label} asks no critic; leave it out, or choose an improvement or a selection by Q"
+        )
+    record = _record(Path(run.critic_from), where)
+    if record["task"] != run.task:
+        raise OptionError(f"{where}: was trained on {record['task']}, not on {run.task}; name a run on {run.task}")
+    missing = sorted(set(run.seeds) - set(record["seeds"]))
+    if missing:
+        there = " ".join(map(str, record["seeds"]))
+        raise OptionError(f"{where}: has no seed {', '.join(map(str, missing))}; use --seeds {there} or some of them")
+    parts = ["critic", "network"] + (["backup"] if run.parts.backup.has_value else [])
+    if "backup" in parts and record["names"]["backup"] != run.names["backup"]:
+        raise OptionError(
+            f"{where}: was trained with backup {record['names']['backup']}, and {run.label} asks V of "
+            f"{run.names['backup']}; name a run with --backup {run.names['backup']}"
+        )
+    for part in parts:
+        asked = dataclasses.asdict(getattr(run.parts, part))
+        for name, stored in record["options"][part].items():
+            if asked.get(name) != stored:
+                flag = f"--{part}.{name}".replace("_", "-")
+                raise OptionError(
+                    f"{where}: was trained with {flag} {stored}, not {asked.get(name)}; add {flag} {stored}"
+                )
+
+
+def give(run: RunConfig, trainer: Trainer) -> None:
+    """Put the critic of `run.critic_from`, if any, in the trainer's place for it."""
+    if run.critic_from is None:
+        return
+    seeds = results.read_config(Path(run.critic_from))["seeds"]
+    checkpoint.load_frozen_critic(
+        Path(run.critic_from) / "checkpoint.pt", trainer, [seeds.index(seed) for seed in run.seeds]
+    )
+
+
+def _record(directory: Path, where: str) -> dict[str, Any]:
+    try:
+        record = results.read_config(directory)
+        has_critic = checkpoint.holds_critic(directory / "checkpoint.pt")
+    except (OSError, EOFError, ValueError, RuntimeError, KeyError, pickle.UnpicklingError):
+        raise OptionError(f"{where}: not the directory of a run with its config.json and checkpoint.pt") from None
+    if not has_critic:
+        raise OptionError(f"{where}: {record['label']} trained no critic; name a run that has one, not --bc-only")
+    return record
