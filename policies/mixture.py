@@ -35,6 +35,14 @@ class MixturePolicy(TractablePolicy):
         self.bounded, self.temperature = config.bound == "tanh", config.temperature
         self.sizes = [config.components, config.components * spec.act_dim, config.components * spec.act_dim]
         self.net = MLP((len(init),), spec.obs_dim, sum(self.sizes), network, init)
+        self._spread_means(init)
+
+    @torch.no_grad()
+    def _spread_means(self, init: Sequence[torch.Generator]) -> None:
+        """Start the means uniform over the box of actions: components that start alike learn alike, and stay merged."""
+        weights, means, _ = self.sizes
+        for bias, generator in zip(self.net.layers[-1].bias, init, strict=True):
+            bias[weights : weights + means].uniform_(-1, 1, generator=generator)
 
     def components(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-weights `[S, B, M]`, means and log-deviations (before any tanh) `[S, B, M, A]` at obs `[S, B, O]`."""

@@ -122,3 +122,15 @@ def test_mode_is_the_mean_of_the_heaviest_component():
     obs = torch.zeros(1, 2, 3, dtype=torch.float64)
     assert (fixed([0.3, -0.2, 2.0], bound="none").mode(obs) == 0.3).all()
     torch.testing.assert_close(fixed([0.3, -0.2, 2.0]).mode(obs), torch.full((1, 2, 1), math.tanh(0.3)).double())
+
+
+def test_means_start_apart_for_every_seed_alike_whoever_is_beside_it():
+    alone, beside = (
+        MixtureConfig(components=400).build(PLANE, SMALL, [seed_generator(s, "init") for s in seeds])
+        for seeds in ([3], [1, 3])
+    )
+    _, mean, _ = beside.components(torch.zeros(2, 1, PLANE.obs_dim))
+    assert torch.equal(mean[1], alone.components(torch.zeros(1, 1, PLANE.obs_dim))[1][0])
+    assert mean.abs().max() < 2
+    # uniform on [-1, 1] has variance 1/3; what the layer below adds varies little
+    assert mean.var().item() == pytest.approx(1 / 3, abs=0.1)
