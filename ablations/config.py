@@ -131,12 +131,15 @@ def choose(request: Request) -> dict[str, str]:
     """A name for each part and nested policy: as asked, else the preset's, the task's, the testbed's default.
 
     On a one-step task no backup matters, so the one that does no work stands in, unless the improvement asks for V.
+    Cloning alone stays alone: a task's way to act by Q is not for what was trained without.
     """
     task, preset = make_task(request.task), of_preset(request)
     layers = ChainMap(dict(request.names), preset, dict(task.defaults), DEFAULT_CHOICES)
     names = {part: layers[part] for part in (*CHOICES, "selection")}
     if task.one_step and "backup" not in request.names and not BACKUPS[names["backup"]].has_value:
         names["backup"] = "reward-only"
+    if names["improvement"] == "none" and "selection" not in preset:
+        names["selection"] = DEFAULT_CHOICES["selection"]
     nested = {key: name for key, name in layers.items() if "." in key and isinstance(name, str) and name in POLICIES}
     return {**names, **nested}
 

@@ -204,6 +204,17 @@ def test_a_policy_inside_another_has_options_and_takes_the_tasks():
     assert kl.names["regularizer.behaviour"] == "mixture"
 
 
+def test_cloning_alone_asks_no_critic_on_any_task():
+    with_q, without, asked, idql = (
+        parse(f"--task hopper-medium-v2 {options}".split()).runs[0]
+        for options in ("", "--bc-only", "--bc-only --selection argmax-q", "--preset idql")
+    )
+    assert (with_q.views[0].label, with_q.needs_critic) == ("softmax-q", True)
+    assert (without.views[0].label, without.needs_critic) == ("one", False)
+    assert (asked.views[0].label, asked.needs_critic) == ("argmax-q", True)
+    assert idql.needs_critic
+
+
 def test_the_listing_names_every_part_and_every_reason_once(capsys):
     assert main(["--list"]) == 0
     text = capsys.readouterr().out
