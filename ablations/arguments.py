@@ -62,7 +62,7 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     for part in ("regularizer", "improvement", "backup"):
         default = f"default: {DEFAULT_CHOICES[part]}, or the task's"
         group.add_argument(f"--{part}", **_among(CHOICES[part]), help=default)
-    acting = "how to act, each judged on the same training: name, or name:candidates=10; default: one"
+    acting = "how to act, each judged on the same training: name, or name:candidates=10; default: one, or the task's"
     group.add_argument("--selection", nargs="+", default=[], **_among(SELECTIONS, selection_name), help=acting)
     resample = "judge the trained policy under other samplers too: option=value,option=value; default: as trained"
     group.add_argument("--resample", nargs="+", default=[], metavar="SAMPLER", help=resample)
@@ -109,13 +109,17 @@ def nested_defaults(per_policy: Iterable[Names]) -> dict[str, str]:
     return found
 
 
-def full_parser(task: str, per_policy: Sequence[Names], selections: Sequence[str]) -> Parser:
-    """Everything that may be said, given which parts were chosen (for each policy) and how to act."""
+def full_parser(
+    per_policy: Sequence[Names], selections: Sequence[str], defaults: Mapping[str, Any], budget: Mapping[str, Any]
+) -> Parser:
+    """Everything that may be said, given which parts were chosen (for each policy) and how to act.
+
+    `defaults`: option -> what the first policy's preset or the task sets; `budget`: the same for Budget's fields.
+    """
     parser = names_parser(nested_defaults(per_policy), add_help=True)
     group = parser.add_argument_group("the run")
     seeds = "trained together; default: 0 1 2 3 4"
     group.add_argument("--seeds", nargs="+", type=_seed, default=[0, 1, 2, 3, 4], metavar="N", help=seeds)
-    budget = make_task(task).default_budget(per_policy[0])
     for field in dataclasses.fields(Budget):
         _add_field(group, field.name, field, Budget, budget.get(field.name, field.default))
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
@@ -132,7 +136,7 @@ def full_parser(task: str, per_policy: Sequence[Names], selections: Sequence[str
         for field in dataclasses.fields(config):
             key = f"{prefix}.{field.name}"
             if key not in seen and "limits" in field.metadata:
-                _add_field(section, key, field, config, make_task(task).defaults.get(key, field.default))
+                _add_field(section, key, field, config, defaults.get(key, field.default))
             seen.add(key)
     return parser
 

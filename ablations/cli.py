@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import shlex
 import time
+from collections import ChainMap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ import torch
 
 from ablations import frozen
 from ablations.arguments import explain_unknown, full_parser, names_parser, nested_defaults
-from ablations.config import CHOICES, Budget, Request, RunConfig, choose, make_run
+from ablations.config import CHOICES, Budget, Request, RunConfig, choose, default_budget, make_run, of_preset
+from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from core.options import OptionError
+from tasks import make_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
         runs, known = _parse_runs(arguments, None)
     else:
         study = STUDIES[early.study]
+        _refuse_what_a_study_sets(early.study, arguments)
         runs = []
         for label, own in study.runs.items():
             made, known = _parse_runs([*shlex.split(f"{study.common} {own}"), *arguments], label)
@@ -62,10 +66,12 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunCo
     within = {key: name for key, name in vars(inner).items() if "." in key and name is not None}
     requests = [dataclasses.replace(request, names={**request.names, **within}) for request in requests]
     selections = early.selection or list(dict.fromkeys(choose(request)["selection"] for request in requests))
-    parser = full_parser(early.task, [choose(request) for request in requests], selections)
+    chosen, first = [choose(request) for request in requests], requests[0]
+    defaults = ChainMap(of_preset(first), dict(make_task(early.task).defaults))
+    parser = full_parser(chosen, selections, defaults, default_budget(first, chosen[0]))
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
-        raise OptionError(explain_unknown(unknown[0], parser, [choose(request) for request in requests], selections))
+        raise OptionError(explain_unknown(unknown[0], parser, chosen, selections))
     for flag in ("policy", "preset", "seeds", "selection", "resample"):
         _refuse_repeats(f"--{flag}", getattr(known, flag))
     said = {name: value for name, value in vars(known).items() if value is not None}
@@ -81,7 +87,10 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunCo
     runs = [make_run(dataclasses.replace(request, **common)) for request in requests]
     for run in runs:
         frozen.check(run)
-    return runs, known
+    _refuse_idle([*common["options"], *(["backup"] if early.backup else [])], runs)
+    # a comparison gives every run what the longest asks for
+    longest = max((run.budget for run in runs), key=lambda budget: budget.steps)
+    return [dataclasses.replace(run, budget=longest) for run in runs], known
 
 
 def _named(early: argparse.Namespace, chosen: dict[str, str]) -> list[Request]:
@@ -89,6 +98,8 @@ def _named(early: argparse.Namespace, chosen: dict[str, str]) -> list[Request]:
     if early.as_released and not early.preset:
         raise OptionError("--as-released is of a preset; name one with --preset, or leave it out")
     policies = early.policy or ([None] if early.preset else ["diffusion"])
+    if early.as_released and not any(PRESETS[preset].as_released for preset in early.preset):
+        raise OptionError(f"--as-released: of {', '.join(early.preset)} nothing is released otherwise; leave it out")
     return [
         Request(
             early.task,
@@ -123,6 +134,36 @@ def _refuse_unknown_only(early: argparse.Namespace) -> None:
             close = difflib.get_close_matches(label, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise OptionError(f"--only: unknown {label!r}, choose from {', '.join(known)}{hint}")
+
+
+def _refuse_idle(said: Sequence[str], runs: Sequence[RunConfig]) -> None:
+    """An option of something that no run has would change nothing."""
+    critic = any(run.needs_critic for run in runs)
+    used = {
+        ("backup", "critic.", "backup.", "trainer.tau"): (critic, "trains a critic"),
+        ("trainer.bonus_",): (any(run.parts.improvement.adds_bonus for run in runs), "maximises Q"),
+        ("trainer.ema_",): (
+            critic and any(run.parts.backup.needs_policy for run in runs),
+            "has a target policy: no backup asks one",
+        ),
+        ("regularizer.coef",): (any(run.names["regularizer"] != "none" for run in runs), "has a regularizer"),
+    }
+    for option in said:
+        for prefixes, (has_use, what) in used.items():
+            if option.startswith(prefixes) and not has_use:
+                flag = f"--{option}".replace("_", "-")
+                raise OptionError(f"{flag}: of {', '.join(run.label for run in runs)} none {what}; leave it out")
+
+
+def _refuse_what_a_study_sets(name: str, arguments: Sequence[str]) -> None:
+    """A study is its runs: what tells them apart, and the task its figures are of, cannot be said over."""
+    own = {word for run in STUDIES[name].runs.values() for word in shlex.split(run) if word.startswith("--")}
+    for word in arguments:
+        flag = word.partition("=")[0]
+        if flag in own | {"--task", "--bc-only", "--preset"}:
+            raise OptionError(
+                f"{flag}: the runs of study {name} set it; leave it out, or make the runs without --study"
+            )
 
 
 def _refuse_repeats(flag: str, values: Sequence[Any]) -> None:

@@ -6,6 +6,7 @@ A comparison that was cut off goes on where it stopped when the same command is 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,8 +44,11 @@ def carry_out(
     due = [run for run in runs if not only or run.label in only]
     for run in due:
         if (directory / run.label).exists():
-            print(f"{run.label}: already there", file=sys.stderr)
-            continue
+            if not results.read_config(directory / run.label)["interrupted"]:
+                print(f"{run.label}: already there", file=sys.stderr)
+                continue
+            print(f"{run.label}: was interrupted, made anew", file=sys.stderr)
+            shutil.rmtree(directory / run.label)
         try:
             with results.new_directory(directory / run.label) as partial:
                 outcome = runner.train(run, task, device)
@@ -90,7 +94,9 @@ def claim(runs: Sequence[RunConfig], directory: Path) -> None:
             there = results.read_config(directory / run.label)
             asked = json.loads(json.dumps(run.record()))
             changed = [key for key, value in asked.items() if key != "views" and there.get(key) != value]
-            if [view["label"] for view in there["views"]] != [view["label"] for view in asked["views"]]:
+            if [{**view, "forwards": None} for view in there["views"]] != [
+                {**view, "forwards": None} for view in asked["views"]
+            ]:
                 changed.append("views")
             if changed:
                 raise OptionError(

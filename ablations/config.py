@@ -111,6 +111,9 @@ def of_preset(request: Request) -> dict[str, Any]:
         return {}
     row = PRESETS[request.preset]
     options = {**row.parts, **row.options, **(row.as_released if request.as_released else {})}
+    if request.names.get("policy", row.parts["policy"]) != row.parts["policy"]:
+        # another class's options may have the same names and mean something else
+        options = {key: value for key, value in options.items() if not key.startswith("policy.")}
     published = _published(request)
     if published:
         options |= {
@@ -122,9 +125,21 @@ def of_preset(request: Request) -> dict[str, Any]:
     return options
 
 
+def default_budget(request: Request, names: Mapping[str, str]) -> dict[str, Any]:
+    """Steps and how often to look where the command does not say: the task's, or what the paper of the preset took."""
+    published = _published(request)
+    of_paper = {"steps": published.steps, "eval_every": published.eval_every} if published else {}
+    return {**make_task(request.task).default_budget(names), **of_paper}
+
+
+def _deviates(request: Request) -> bool:
+    """Whether anything of the preset's released code, where it differs from the paper, is in the run."""
+    return request.as_released and request.preset is not None and bool(PRESETS[request.preset].as_released)
+
+
 def _published(request: Request) -> Row | None:
-    """The row of Diffusion-QL's table for the task, if that is the preset."""
-    return DIFFUSION_QL.get(request.task) if request.preset == "diffusion-ql" else None
+    """The row of Diffusion-QL's table for the task, for that preset and those that differ from it in one part."""
+    return DIFFUSION_QL.get(request.task) if request.preset in ("diffusion-ql", "cvae-ql", "edm-ql") else None
 
 
 def choose(request: Request) -> dict[str, str]:
@@ -138,7 +153,7 @@ def choose(request: Request) -> dict[str, str]:
     names = {part: layers[part] for part in (*CHOICES, "selection")}
     if task.one_step and "backup" not in request.names and not BACKUPS[names["backup"]].has_value:
         names["backup"] = "reward-only"
-    if names["improvement"] == "none" and "selection" not in preset:
+    if names["improvement"] == "none" and preset.get("improvement") != "none":
         names["selection"] = DEFAULT_CHOICES["selection"]
     nested = {key: name for key, name in layers.items() if "." in key and isinstance(name, str) and name in POLICIES}
     return {**names, **nested}
@@ -185,15 +200,13 @@ def make_run(request: Request) -> RunConfig:
     if problem:
         raise OptionError(problem)
     try:
-        published = _published(request)
-        of_paper = {"steps": published.steps, "eval_every": published.eval_every} if published else {}
-        budget = Budget(**{**task.default_budget(names), **of_paper, **request.budget})
+        budget = Budget(**{**default_budget(request, names), **request.budget})
     except OptionError as error:
         raise OptionError(f"--{dashed(error)}") from None
     return RunConfig(
         request.label or _label(request, names),
         request.task,
-        request.preset and f"{request.preset}{' as released' if request.as_released else ''}",
+        request.preset and f"{request.preset}{' as released' if _deviates(request) else ''}",
         names,
         parts,
         views,

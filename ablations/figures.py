@@ -101,6 +101,9 @@ def draw_denoising(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     steps.set(xscale="log", yscale="log", xlabel="T, trained and sampled", title="energy distance")
     _ticks(steps, [5, 10, 20, 50])
     at_20 = trained[trained["T"] == 20]
+    if at_20.empty:
+        heat.set_visible(False)
+        return _save(figure, path)
     text = at_20.assign(text=list(map(format_interval, at_20["mean"], at_20["low"])))
     table = at_20.pivot(index="schedule", columns="target", values="mean")
     labels = text.pivot(index="schedule", columns="target", values="text").map(lambda cell: cell.replace(" ± ", "\n± "))

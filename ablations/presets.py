@@ -33,8 +33,8 @@ def _parts(*names: str) -> dict[str, str]:
     return dict(zip(PARTS, names, strict=True))
 
 
-def _cloning(policy: str, paper: str, note: str = "The class's own loss alone; no critic.") -> Preset:
-    return Preset(_parts(policy, "bc", "none", "clipped-double-q", "one"), paper, note)
+def _cloning(policy: str, paper: str, note: str = "The class's own loss alone; no critic.", **options: Any) -> Preset:
+    return Preset(_parts(policy, "bc", "none", "clipped-double-q", "one"), paper, note, options)
 
 
 #: TD3's targets: moved with every second critic step, when the policy is
@@ -62,7 +62,7 @@ _DIFFUSION_QL_RELEASE = {
 
 PRESETS: dict[str, Preset] = {
     "bc-deterministic": _cloning("deterministic", "Pomerleau 1991"),
-    "bc-gaussian": _cloning("gaussian", "arXiv 1812.05905 (the tanh-squashed density)"),
+    "bc-gaussian": _cloning("gaussian", "arXiv 1812.05905 (the tanh-squashed density)", **{"policy.bound": "tanh"}),
     "bc-mixture": _cloning("mixture", "Bishop 1994, Mixture density networks"),
     "bc-cvae": _cloning("cvae", "arXiv 1812.02900"),
     "bc-diffusion": _cloning("diffusion", "arXiv 2208.06193", "As released: no EMA, no clipping, one sample."),
@@ -94,7 +94,7 @@ PRESETS: dict[str, Preset] = {
     "td3+bc": Preset(
         _parts("deterministic", "squared-error", "q-max", "clipped-double-q", "mode"),
         "arXiv 2106.06860",
-        "The release standardises observations (mean 0, deviation 1), which is the task's to do.",
+        "The release standardises observations (mean 0, deviation 1), which no task here does.",
         {
             "improvement.eta": 2.5,
             "improvement.head": "first",
@@ -157,8 +157,9 @@ PRESETS: dict[str, Preset] = {
         _parts("gaussian", "bc", "weighted", "expectile", "mode"),
         "arXiv 2110.06169",
         "tau 0.7 and beta 1/3 are the locomotion tasks' (antmaze: 0.9 and 1/10). The release's Gaussian has one "
-        "deviation for all states and an unsquashed density around a tanh mean; rewards are scaled by the task.",
+        "deviation for all states, an unsquashed density around a tanh mean, and rescaled rewards, which are not here.",
         {
+            "policy.bound": "tanh",
             "improvement.form": "exp",
             "improvement.baseline": "value",
             "improvement.beta": 1 / 3,
@@ -172,6 +173,7 @@ PRESETS: dict[str, Preset] = {
         "arXiv 1910.00177",
         "The paper's advantage is a TD(lambda) return less V; here min Q(s, a) less its mean over the policy's.",
         {
+            "policy.bound": "tanh",
             "improvement.form": "exp",
             "improvement.baseline": "sample-mean",
             "improvement.beta": 1.0,

@@ -75,8 +75,11 @@ def _resampled(text: str, policy: PolicyConfig) -> PolicyConfig:
     allowed = [f for f in _options(type(policy)) if f.metadata.get("sampling")]
     if not allowed:
         raise OptionError(f"--resample {text}: this policy class can be sampled in one way only; leave --resample out")
+    chosen = _assignments(text, allowed, f"--resample {text}")
+    if not chosen:
+        raise OptionError(f"--resample {text!r}: empty; write option=value, of {', '.join(f.name for f in allowed)}")
     try:
-        return dataclasses.replace(policy, **_assignments(text, allowed, f"--resample {text}"))
+        return dataclasses.replace(policy, **chosen)
     except OptionError as error:
         raise OptionError(f"--resample {text}: {error}") from None
 

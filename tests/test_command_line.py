@@ -60,6 +60,16 @@ BAD = {
     "--selection argmax-q:size=3": "--selection argmax-q:size=3: 'size=3' is not one of candidates=...",
     "--selection one one": "--selection: one named more than once",
     "--policy gaussian --resample steps=3": "--resample steps=3: this policy class can be sampled in one way only",
+    "--resample=": "--resample '': ",
+    "--bc-only --critic.heads 7": "--critic.heads: of diffusion-bc none trains a critic; leave it out",
+    "--bc-only --backup max-q": "--backup: of diffusion-bc none trains a critic",
+    "--bc-only --trainer.tau 0.5": "--trainer.tau: of diffusion-bc none trains a critic",
+    "--bc-only --trainer.bonus-start 5": "--trainer.bonus-start: of diffusion-bc none maximises Q",
+    "--trainer.ema-decay 0.9": "none has a target policy: no backup asks one",
+    "--regularizer none --regularizer.coef 3": "--regularizer.coef: of diffusion-none-q-max none has a regularizer",
+    "--preset awr sfbc --as-released": "--as-released: of awr, sfbc nothing is released otherwise",
+    "--study coupling --policy gaussian": "--policy: the runs of study coupling set it; leave it out",
+    "--study expressiveness --task hopper-medium-v2": "--task: the runs of study expressiveness set it",
     "--study expresiveness": "did you mean expressiveness?",
     "--study expressiveness --steps 0": "--steps must be at least 1",
     "--study expressiveness --only difusion": "choose from diffusion, gaussian, cvae; did you mean diffusion?",
@@ -180,11 +190,42 @@ def test_presets_are_rows_that_the_command_line_overrides():
     assert released.record()["preset"] == "diffusion-ql as released"
 
 
-@pytest.mark.parametrize("released", ["", "--as-released"])
+@pytest.mark.parametrize("released", [False, True])
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_can_be_run(name, released):
-    (run,) = parse(f"--preset {name} {released} --seeds 0".split()).runs
+    if released and not PRESETS[name].as_released:
+        pytest.skip("its release is as its paper")
+    (run,) = parse(f"--preset {name} {'--as-released' if released else ''} --seeds 0".split()).runs
     assert run.label == name
+
+
+def test_a_comparison_has_one_budget():
+    cloned, with_q = parse("--preset bc-diffusion diffusion-ql".split()).runs
+    assert cloned.budget == with_q.budget
+    of_row, like_it = parse("--preset diffusion-ql cvae-ql --task antmaze-medium-play-v0".split()).runs
+    assert of_row.trainer == like_it.trainer
+    assert of_row.names["backup"] == like_it.names["backup"] == "max-q"
+    assert of_row.parts.improvement.eta == like_it.parts.improvement.eta == 2.0
+
+
+def test_a_preset_given_another_class_keeps_no_options_of_its_own():
+    flow, alone = (
+        parse(f"{options} --seeds 0".split()).runs[0] for options in ("--preset edp --policy edm", "--policy edm")
+    )
+    assert flow.parts.policy == alone.parts.policy
+
+
+def test_presets_without_a_critic_of_their_own_ask_none_when_cloning():
+    (run,) = parse("--preset diffusion-ql --as-released --bc-only".split()).runs
+    assert not run.needs_critic
+
+
+def test_help_shows_what_a_preset_sets(capsys):
+    with pytest.raises(SystemExit):
+        parse("--preset edp --help".split())
+    text = " ".join(capsys.readouterr().out.split())
+    assert "default: dpm++2m" in text
+    assert "default: 1000" in text
 
 
 def test_diffusion_ql_takes_its_papers_row_of_the_task():

@@ -14,6 +14,7 @@ from ablations.figures import format_interval
 from ablations.studies import STUDIES
 from run_ablation import main
 from tasks import bandits
+from trainers.trainer import Trainer
 
 SMALL = "--network.hidden 16 --network.depth 1 --trainer.batch 10 --compile off".split()
 
@@ -94,6 +95,18 @@ def test_a_study_made_in_parts_is_one_comparison(tmp_path, capsys):
     (tmp_path / "out" / "comparison.json").write_text("{")
     assert run(tmp_path, part + "diffusion")[0] == 2
     assert "comparison.json cannot be read" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_is_made_anew(tmp_path, monkeypatch, capsys):
+    command = "--policy gaussian cvae --bc-only --steps 40 --seeds 0 --selection one"
+    original = Trainer.train
+    monkeypatch.setattr(Trainer, "train", lambda *rest: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run(tmp_path, command)[0] == 0
+    assert json.loads((tmp_path / "out" / "gaussian-bc" / "config.json").read_text())["interrupted"]
+    monkeypatch.setattr(Trainer, "train", original)
+    assert run(tmp_path, command)[0] == 0
+    assert "gaussian-bc: was interrupted, made anew" in capsys.readouterr().err
+    assert set(pd.read_csv(tmp_path / "out" / "summary.csv")["step"]) == {40}
 
 
 @pytest.mark.slow
