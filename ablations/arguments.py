@@ -146,7 +146,8 @@ def _add_field(group: Any, key: str, field: dataclasses.Field, config: type, def
     choices = field.metadata["limits"]["choices"]
     metavar = "|".join(choices) if choices else kind.__name__
     shown = "none" if default is None else default
-    group.add_argument(flag, dest=key, type=kind, metavar=metavar, help=f"{help}; default: {shown}")
+    alone: dict[str, Any] = {"nargs": "?", "const": field.metadata["bare"]} if field.metadata["bare"] else {}
+    group.add_argument(flag, dest=key, type=kind, metavar=metavar, help=f"{help}; default: {shown}", **alone)
 
 
 def _seed(text: str) -> int:

@@ -22,6 +22,7 @@ from policies import POLICIES
 from tasks import make_task
 from tasks.protocol import DIFFUSION_QL, Row
 from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig
+from trainers.annealing import ANNEALINGS
 from trainers.trainer import Parts
 
 #: the parts chosen by name, and where each is looked up
@@ -42,6 +43,10 @@ class Budget(Options):
 
     steps: int = option(1000, "training steps", at_least=1)
     eval_every: int | None = option(None, "steps between evaluations (default: one, at the end)", at_least=1)
+    lr_decay: str = option(
+        "none", "how all learning rates fall over the run; alone: cosine", choices=tuple(ANNEALINGS), bare="cosine"
+    )
+    early_stop: bool = option(False, "stop a seed at the first evaluation at which its BC loss has risen")
 
 
 @dataclass(frozen=True)
@@ -177,12 +182,7 @@ def make_run(request: Request) -> RunConfig:
     problem = refusal(names, parts, views, task.has_next_actions)
     if problem:
         raise OptionError(problem)
-    try:
-        published = _published(request)
-        of_paper = {"steps": published.steps, "eval_every": published.eval_every} if published else {}
-        budget = Budget(**{**task.default_budget(names), **of_paper, **request.budget})
-    except OptionError as error:
-        raise OptionError(f"--{dashed(error)}") from None
+    budget = _budget(request, task.default_budget(names), names)
     return RunConfig(
         request.label or _label(request, names),
         request.task,
@@ -194,6 +194,23 @@ def make_run(request: Request) -> RunConfig:
         budget,
         request.seeds,
     )
+
+
+def _budget(request: Request, of_task: Mapping[str, Any], names: Mapping[str, str]) -> Budget:
+    published, of_paper = _published(request), {}
+    if published:
+        of_paper = {"steps": published.steps, "eval_every": published.eval_every}
+        # the release's commands say --lr_decay throughout
+        of_paper |= {"lr_decay": "as-released"} if request.as_released else {}
+    try:
+        budget = Budget(**{**of_task, **of_paper, **request.budget})
+    except OptionError as error:
+        raise OptionError(f"--{dashed(error)}") from None
+    if budget.early_stop and budget.eval_every is None:
+        raise OptionError("--early-stop compares evaluations and there is one, at the end; add --eval-every")
+    if budget.early_stop and not REGULARIZERS[names["regularizer"]].trains:
+        raise OptionError(f"--early-stop goes by a BC loss, and --regularizer {names['regularizer']} has none")
+    return budget
 
 
 def _label(request: Request, names: Mapping[str, str]) -> str:
