@@ -3,15 +3,19 @@
 Both judge the same networks in the same simulator from the same starts, in turn, round after round. Batched: the
 testbed's own evaluation, all episodes of all seeds together. In turn: as the released code does (2208.06193,
 `eval_policy` and `sample_action`), one environment, one state, T = 5 denoising steps and a softmax over the Q of 50
-candidates for each step. The networks have cloned `--task` for a moment, so that episodes end at different times.
+candidates for each step. The networks have been trained on `--task` for a moment, so that episodes last a while and end
+at different times. A batch goes on until its last episode is over, so the ratio falls as their lengths differ more.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -41,17 +45,18 @@ def main(arguments: list[str]) -> int:
     simulator = dataclasses.replace(task.require_simulator(), limit=options.limit)
     trainer = cloned(task, options.seeds, options.train)
     agents = [agent_of(trainer, seed) for seed in range(options.seeds)]
-    fleet = launch(simulator, options.seeds * options.episodes)
-    print(f"{torch.get_num_threads()} threads, {options.seeds} seeds x {options.episodes} episodes of {options.task}")
-    print(f"{'round':>5} {'batched':>24} {'in turn':>24} {'ratio':>6}", flush=True)
-    ratios = []
+    fleet = launch(simulator, options.seeds * options.episodes, options.workers)
+    judged = f"{options.seeds} seeds x {options.episodes} episodes of {options.task}, at most {options.limit} steps"
+    print(f"{judged}; {torch.get_num_threads()} threads, {len(_workers(fleet)) or 'no'} workers")
+    rows = []
     for number in range(options.rounds):
-        ours, steps = timed(lambda: batched(trainer, fleet, options.seeds, options.episodes))
-        theirs, alone = timed(lambda: in_turn(agents, simulator, options.episodes))
-        ratios.append((steps / ours) / (alone / theirs))
-        shown = [f"{count / taken:8.0f} steps/s ({taken:5.1f} s)" for count, taken in ((steps, ours), (alone, theirs))]
-        print(f"{number:5} {shown[0]:>24} {shown[1]:>24} {ratios[-1]:6.1f}", flush=True)
-    print("ratio, median and quartiles: {:.1f} ({:.1f}-{:.1f})".format(*quartiles(np.array(ratios))))
+        ours = timed(lambda: batched(trainer, fleet, options.seeds, options.episodes), fleet)
+        theirs = timed(lambda: in_turn(agents, simulator, options.episodes), fleet)
+        rows.append([theirs.wall / ours.wall, theirs.cpu / ours.cpu])
+        print(f"round {number}: batched {ours}; in turn {theirs}; {rows[-1][0]:.1f} and {rows[-1][1]:.1f}", flush=True)
+    if rows:
+        for name, column in zip(("time", "processor time"), np.array(rows).T, strict=True):
+            print("in turn / batched, {} of a step: {:.1f} ({:.1f}-{:.1f})".format(name, *quartiles(column)))
     return 0
 
 
@@ -114,11 +119,38 @@ def sample_action(agent: DiffusionQL, obs: np.ndarray, rng: TorchRng) -> np.ndar
     return actions[chosen].numpy().ravel()
 
 
-def timed(judge) -> tuple[float, int]:
-    """Seconds it took, and what it returned."""
-    began = time.perf_counter()
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Milliseconds of one step of one episode: on the clock, and of all processors together."""
+
+    wall: float
+    cpu: float
+    steps: int
+
+    def __str__(self) -> str:
+        return f"{self.wall:.2f} ms/step ({self.cpu:.2f} of processors, {self.steps} steps)"
+
+
+def timed(judge: Callable[[], int], fleet: Fleet | Workers) -> Cost:
+    """What a step of `judge` cost; a busy machine stretches the clock's time, and hardly the processors'."""
+    began, spent = time.perf_counter(), _cpu_seconds(fleet)
     steps = judge()
-    return time.perf_counter() - began, steps
+    wall, cpu = time.perf_counter() - began, _cpu_seconds(fleet) - spent
+    return Cost(1e3 * wall / steps, 1e3 * cpu / steps, steps)
+
+
+def _workers(fleet: Fleet | Workers) -> list[int]:
+    """Process ids."""
+    return [process.pid for process in fleet.processes] if isinstance(fleet, Workers) else []
+
+
+def _cpu_seconds(fleet: Fleet | Workers) -> float:
+    """Processor time of this process and of the workers, which are not its children, so far."""
+    ticks = 0
+    for pid in _workers(fleet):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -132,9 +164,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, default=5, help="policies judged")
     parser.add_argument("--episodes", type=int, default=10, help="of each policy")
-    parser.add_argument("--limit", type=int, default=1000, help="steps after which an episode is cut off")
+    parser.add_argument("--limit", type=int, default=100, help="steps after which an episode is cut off")
     parser.add_argument("--train", type=int, default=500, help="steps of training before")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contender")
+    parser.add_argument("--workers", type=int, help="processes that step the batch, default: the testbed's choice")
     parser.add_argument("--threads", type=int, help="CPU threads, default: torch's")
     return parser.parse_args(arguments)
 

@@ -66,7 +66,7 @@ BAD = {
     "--task hoper-medium-v2": "did you mean hopper-medium-v2",
     "--lr-decay linear": "--lr-decay must be one of none, cosine, as-released, got 'linear'",
     "--early-stop": "--early-stop compares evaluations and there is one, at the end; add --eval-every",
-    "--early-stop --eval-every 10 --regularizer none": "--early-stop goes by a BC loss, and --regularizer none has none",
+    "--early-stop --eval-every 10 --regularizer none": "goes by a BC loss, and --regularizer none has none",
     "--compile perhaps": "--compile: invalid choice: 'perhaps'",
 }
 
