@@ -197,7 +197,8 @@ def make_run(request: Request) -> RunConfig:
 
 
 def _budget(request: Request, of_task: Mapping[str, Any], names: Mapping[str, str]) -> Budget:
-    published, of_paper = _published(request), {}
+    published = _published(request)
+    of_paper: dict[str, Any] = {}
     if published:
         of_paper = {"steps": published.steps, "eval_every": published.eval_every}
         # the release's commands say --lr_decay throughout
