@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ablations.config import CHOICES, DEFAULT_CHOICES, Budget, nested_name, sections
+from ablations.budget import Budget
+from ablations.config import CHOICES, DEFAULT_CHOICES, nested_name, sections
 from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from ablations.views import selection_name
@@ -156,7 +157,8 @@ def _add_field(group: Any, key: str, field: dataclasses.Field, config: type, def
     choices = field.metadata["limits"]["choices"]
     metavar = "|".join(choices) if choices else kind.__name__
     shown = "none" if default is None else default
-    group.add_argument(flag, dest=key, type=kind, metavar=metavar, help=f"{help}; default: {shown}")
+    alone: dict[str, Any] = {"nargs": "?", "const": field.metadata["bare"]} if field.metadata["bare"] else {}
+    group.add_argument(flag, dest=key, type=kind, metavar=metavar, help=f"{help}; default: {shown}", **alone)
 
 
 def _seed(text: str) -> int:

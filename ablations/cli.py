@@ -21,7 +21,8 @@ import torch
 
 from ablations import frozen
 from ablations.arguments import explain_unknown, full_parser, names_parser, nested_defaults
-from ablations.config import CHOICES, Budget, Request, RunConfig, choose, default_budget, make_run, of_preset
+from ablations.budget import Budget, default_budget
+from ablations.config import CHOICES, Request, RunConfig, choose, make_run, of_preset
 from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from core.options import OptionError
@@ -90,7 +91,7 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunCo
     _refuse_idle([*common["options"], *(["backup"] if early.backup else [])], runs)
     # a comparison gives every run what the longest asks for
     longest = max((run.budget for run in runs), key=lambda budget: budget.steps)
-    return [dataclasses.replace(run, budget=longest) for run in runs], known
+    return [dataclasses.replace(run, budget=run.budget.as_long_as(longest)) for run in runs], known
 
 
 def _named(early: argparse.Namespace, chosen: dict[str, str]) -> list[Request]:

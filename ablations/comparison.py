@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 import torch
 
-from ablations import figures, results, runner, statistics
+from ablations import figures, protocols, results, runner, statistics
 from ablations.config import RunConfig
 from ablations.studies import STUDIES
 from core.options import OptionError
@@ -71,11 +72,14 @@ def report(directory: Path, task: Task, study: str | None) -> str:
     summary = statistics.summarise(results.load_metrics(directory))
     final = statistics.final(summary)
     final.to_csv(directory / "summary.csv", index=False)
+    chosen = protocols.by_protocol(directory)
+    if not chosen.empty:
+        chosen.to_csv(directory / "protocols.csv", index=False)
     for index, name in enumerate(STUDIES[study].figures if study else task.figures):
         path = directory / (f"{name}.png" if index else "figure.png")
         figures.FIGURES[name](directory, summary, path)
     reference = {metric: float(values[0]) for metric, values in task.reference().metrics.items()}
-    return figures.table(final, reference)
+    return figures.table(pd.concat([final, protocols.as_metrics(chosen)]), reference)
 
 
 def claim(runs: Sequence[RunConfig], directory: Path) -> None:

@@ -12,15 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ablations.budget import Budget, make_budget, published
 from ablations.capabilities import refusal
 from ablations.presets import PRESETS
 from ablations.views import View, make_views
 from core.networks import NetworkConfig
-from core.options import OptionError, Options, option
+from core.options import OptionError, dashed
 from critics import BACKUPS, CriticConfig
 from policies import POLICIES
 from tasks import make_task
-from tasks.protocol import DIFFUSION_QL, Row
 from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig
 from trainers.trainer import Parts
 
@@ -34,14 +34,6 @@ CHOICES: dict[str, Mapping[str, type]] = {
 #: the parts of which there is one
 FIXED: dict[str, type] = {"critic": CriticConfig, "network": NetworkConfig, "trainer": TrainerConfig}
 DEFAULT_CHOICES = {"regularizer": "bc", "improvement": "q-max", "backup": "clipped-double-q", "selection": "one"}
-
-
-@dataclass(frozen=True)
-class Budget(Options):
-    """How long to train and how often to look."""
-
-    steps: int = option(1000, "training steps", at_least=1)
-    eval_every: int | None = option(None, "steps between evaluations (default: one, at the end)", at_least=1)
 
 
 @dataclass(frozen=True)
@@ -114,32 +106,20 @@ def of_preset(request: Request) -> dict[str, Any]:
     if request.names.get("policy", row.parts["policy"]) != row.parts["policy"]:
         # another class's options may have the same names and mean something else
         options = {key: value for key, value in options.items() if not key.startswith("policy.")}
-    published = _published(request)
-    if published:
+    of_paper = published(request)
+    if of_paper:
         options |= {
-            "improvement.eta": published.eta,
-            "trainer.grad_norm": published.grad_norm,
-            "trainer.lr": published.lr,
-            "backup": "max-q" if published.max_q_backup else options["backup"],
+            "improvement.eta": of_paper.eta,
+            "trainer.grad_norm": of_paper.grad_norm,
+            "trainer.lr": of_paper.lr,
+            "backup": "max-q" if of_paper.max_q_backup else options["backup"],
         }
     return options
-
-
-def default_budget(request: Request, names: Mapping[str, str]) -> dict[str, Any]:
-    """Steps and how often to look where the command does not say: the task's, or what the paper of the preset took."""
-    published = _published(request)
-    of_paper = {"steps": published.steps, "eval_every": published.eval_every} if published else {}
-    return {**make_task(request.task).default_budget(names), **of_paper}
 
 
 def _deviates(request: Request) -> bool:
     """Whether anything of the preset's released code, where it differs from the paper, is in the run."""
     return request.as_released and request.preset is not None and bool(PRESETS[request.preset].as_released)
-
-
-def _published(request: Request) -> Row | None:
-    """The row of Diffusion-QL's table for the task, for that preset and those that differ from it in one part."""
-    return DIFFUSION_QL.get(request.task) if request.preset in ("diffusion-ql", "cvae-ql", "edm-ql") else None
 
 
 def choose(request: Request) -> dict[str, str]:
@@ -199,10 +179,7 @@ def make_run(request: Request) -> RunConfig:
     problem = refusal(names, parts, views, task.has_next_actions)
     if problem:
         raise OptionError(problem)
-    try:
-        budget = Budget(**{**default_budget(request, names), **request.budget})
-    except OptionError as error:
-        raise OptionError(f"--{dashed(error)}") from None
+    budget = make_budget(request, names)
     return RunConfig(
         request.label or _label(request, names),
         request.task,
@@ -243,9 +220,3 @@ def build_part(
         return config(**values)
     except OptionError as error:
         raise OptionError(f"--{prefix}.{dashed(error)}") from None
-
-
-def dashed(error: OptionError) -> str:
-    """The message, with the option it starts with as it is written on the command line."""
-    option, _, rest = str(error).partition(" ")
-    return f"{option.replace('_', '-')} {rest}"

@@ -79,10 +79,11 @@ def tidy(
 
 def load_metrics(directory: Path) -> pd.DataFrame:
     """The metrics of a run directory, or of all runs directly below a comparison's; `run` names run and view."""
-    return pd.concat([_load_run(run) for run in run_directories(directory)], ignore_index=True)
+    return pd.concat([load_run(run) for run in run_directories(directory)], ignore_index=True)
 
 
-def _load_run(run: Path) -> pd.DataFrame:
+def load_run(run: Path) -> pd.DataFrame:
+    """The metrics of one run; `run` names it and the view."""
     frame = pd.read_csv(run / "metrics.csv")
     config = read_config(run)
     names = [config["label"]] * len(config["views"])

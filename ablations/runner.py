@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from ablations import frozen, results
 from ablations.config import RunConfig
+from ablations.protocols import LOSS
+from ablations.stopping import EarlyStop
 from ablations.views import View
 from core import fusion
 from core.rng import Rng, SeedRng, seed_generator
@@ -21,6 +23,7 @@ from policies import Policy
 from tasks import Task
 from tasks.base import Evaluation
 from trainers import checkpoint
+from trainers.annealing import ANNEALINGS
 from trainers.trainer import Trainer
 
 #: steps between looks at whether the losses are still finite, and between moves of the progress bar
@@ -43,20 +46,25 @@ class Outcome:
     evaluations: list[tuple[int, list[Evaluation]]] = field(default_factory=list)
     losses: list[tuple[int, dict[str, np.ndarray]]] = field(default_factory=list)
     interrupted: bool = False
+    stopping: EarlyStop | None = None
     seconds: float = 0.0
 
 
 def train(run: RunConfig, task: Task, device: torch.device) -> Outcome:
     """Train all seeds of a run together and evaluate them; ctrl-C ends training early and keeps what there is."""
-    trainer = Trainer(run.parts, run.trainer, task.spec, run.seeds, needs_critic=run.needs_critic, device=device)
-    frozen.give(run, trainer)
-    outcome = Outcome(trainer, SeedRng(run.seeds, "train", device))
-    dataset = task.dataset().to(device)
     steps, every = run.budget.steps, run.budget.eval_every or run.budget.steps
+    annealing = ANNEALINGS[run.budget.lr_decay](steps, every)
+    trainer = Trainer(
+        run.parts, run.trainer, task.spec, run.seeds, needs_critic=run.needs_critic, annealing=annealing, device=device
+    )
+    frozen.give(run, trainer)
+    stopping = EarlyStop(trainer) if run.budget.early_stop else None
+    outcome = Outcome(trainer, SeedRng(run.seeds, "train", device), stopping=stopping)
+    dataset = task.dataset().to(device)
     began = time.perf_counter()
     with tqdm(total=steps, desc=run.label, unit="step", file=sys.stderr) as bar:
         try:
-            while trainer.step < steps:
+            while trainer.step < steps and not (stopping and len(stopping.halted) == len(run.seeds)):
                 due = min(steps, (trainer.step // every + 1) * every)
                 stride = min(STRIDE, due - trainer.step)
                 losses = trainer.train(dataset, stride, outcome.rng)
@@ -73,10 +81,26 @@ def train(run: RunConfig, task: Task, device: torch.device) -> Outcome:
 
 
 def _look(run: RunConfig, task: Task, outcome: Outcome, losses: dict[str, Tensor]) -> None:
+    if outcome.stopping:
+        outcome.stopping.put_back()
     scores = [_judge(run, view, task, outcome) for view in run.views]
     outcome.evaluations.append((outcome.trainer.step, scores))
-    if losses:
-        outcome.losses.append((outcome.trainer.step, {name: loss.cpu().numpy() for name, loss in losses.items()}))
+    record = _measured(outcome, losses)
+    if record:
+        outcome.losses.append((outcome.trainer.step, record))
+    if outcome.stopping and LOSS in record:
+        outcome.stopping.consider(record[LOSS])
+
+
+def _measured(outcome: Outcome, losses: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """The latest losses and the mean of the regularizer since the last look, `[S]`."""
+    mean = outcome.trainer.mean_penalty()
+    measured = losses if mean is None else {**losses, LOSS: mean}
+    record = {name: loss.cpu().numpy().copy() for name, loss in measured.items()}
+    for values in record.values():
+        # of training that was undone
+        values[outcome.stopping.halted if outcome.stopping else []] = np.nan
+    return record
 
 
 def _judge(run: RunConfig, view: View, task: Task, outcome: Outcome) -> Evaluation:
@@ -127,6 +151,7 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
         **run.record(),
         "views": [{**view.record(), "forwards": _forwards(run, view, task, outcome.trainer)} for view in run.views],
         "steps_done": outcome.trainer.step,
+        "halted": [run.seeds[place] for place in outcome.stopping.halted] if outcome.stopping else [],
         "interrupted": outcome.interrupted,
         "policy_parameters": parameters,
         "policy_forwards_per_action": outcome.trainer.policy.forwards_per_action,

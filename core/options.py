@@ -26,14 +26,16 @@ def option(
     above: float | None = None,
     at_most: float | None = None,
     sampling: bool = False,
+    bare: Any = None,
 ) -> Any:
     """A dataclass field that carries its help text and its bounds.
 
     `sampling`: the option changes how a trained policy is sampled and nothing it learned, so that one trained policy
-    can be judged under several values.
+    can be judged under several values. `bare`: what the option means on the command line when no value follows it.
     """
     limits = {"choices": choices, "at_least": at_least, "above": above, "at_most": at_most}
-    return dataclasses.field(default=default, metadata={"help": help, "limits": limits, "sampling": sampling})
+    metadata = {"help": help, "limits": limits, "sampling": sampling, "bare": bare}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def nested(default: Any, help: str, *, part: str, accepts: Callable[[Any], bool], needs: str, name: str = "") -> Any:
@@ -75,3 +77,9 @@ def _violation(value: Any, limits: Any) -> str | None:
     if limits["at_most"] is not None and value > limits["at_most"]:
         return f"must be at most {limits['at_most']}"
     return None
+
+
+def dashed(error: OptionError) -> str:
+    """The message, with the option it starts with as it is written on the command line."""
+    option, _, rest = str(error).partition(" ")
+    return f"{option.replace('_', '-')} {rest}"

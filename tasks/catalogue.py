@@ -74,6 +74,7 @@ def _local(name: str) -> Recipe:
         dataset.reference,
         locate=partial(_made, name),
         simulator=dataset.simulator,
+        stamped=partial(local.physics_of, name),
     )
 
 

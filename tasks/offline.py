@@ -43,6 +43,8 @@ class Recipe:
     simulator: Simulator | None
     #: what the data were recorded with, in words, where known before the file is read
     recorded_with: str = ""
+    #: physics that the data file itself names (as `Simulator.physics`), asked where the file is here already
+    stamped: Callable[[], Mapping[str, str]] | None = None
     reward: str = "raw"
     observation: str = "raw"
     episodes: int = 10
@@ -101,7 +103,7 @@ class OfflineTask(Task):
 
     def evaluate(self, act: Act, rng: Rng, seeds: int) -> Evaluation:
         """Scores of S = `seeds` policies over the recipe's episodes each."""
-        simulator = self._require_simulator()
+        simulator = self.require_simulator()
         self._warn_once(simulator)
         count = seeds * self.recipe.episodes
         if count not in self._fleets:
@@ -119,7 +121,7 @@ class OfflineTask(Task):
         mean, scale = torch.as_tensor(self.affine().mean), torch.as_tensor(self.affine().scale)
         return lambda obs, rng: act((obs - mean.to(obs)) / scale.to(obs), rng)
 
-    def _require_simulator(self) -> Simulator:
+    def require_simulator(self) -> Simulator:
         if self.recipe.simulator is None:
             raise OptionError(
                 f"{self.recipe.name}: no maintained simulator has its {self.recipe.obs_dim} observations; "
@@ -128,15 +130,24 @@ class OfflineTask(Task):
         return self.recipe.simulator
 
     def _warn_once(self, simulator: Simulator) -> None:
-        here = ", ".join(f"{name} {number}" for name, number in simulator.physics().items() if name != "environment")
-        then = self.recipe.recorded_with
-        if then and then != here and not self._warned:
+        if self._warned:
+            return
+        self._warned = True
+        stamp = dict(self.recipe.stamped()) if self.recipe.stamped else {}
+        then, here = self.recipe.recorded_with or _in_words(stamp), _in_words(simulator.physics())
+        if then and then != here:
+            against = "the papers" if self.recipe.recorded_with else "the policies that made the data"
             warnings.warn(
-                f"{self.recipe.name}: recorded with {then}, judged with {here} in {simulator.env_id}; "
-                "scores may differ a little from those of the papers",
+                f"{self.recipe.name}: recorded with {then}, judged with {here}; "
+                f"scores may differ a little from those of {against}",
                 stacklevel=3,
             )
-        self._warned = True
+
+
+def _in_words(physics: Mapping[str, str]) -> str:
+    """`mujoco 3.3.7, gymnasium 1.2.0 in Hopper-v4`; nothing for nothing."""
+    packages = ", ".join(f"{name} {number}" for name, number in physics.items() if name != "environment")
+    return f"{packages} in {physics.get('environment', 'an unnamed environment')}" if physics else ""
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -1,17 +1,13 @@
-"""The published protocol of Diffusion-QL (2208.06193) as data: a row for each task, and what "the score" of a run is.
+"""The published protocol of Diffusion-QL (2208.06193) as data: a row for each task.
 
 Rows are those of the released code (Zhendong-Wang/Diffusion-Policies-for-Offline-RL [d871f5c], main.py). An epoch is
-1000 steps; the learning rate is the policy's, the critic's is 3e-4 throughout.
-
-Axes: M evaluations of a run, S seeds.
+1000 steps; the learning rate is the policy's, the critic's is 3e-4 throughout. What "the score" of a run is:
+`ablations.protocols`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
 
 EPOCH = 1000
 
@@ -69,65 +65,3 @@ DIFFUSION_QL: dict[str, Row] = {
     "kitchen-partial-v0": _kitchen(10.0, 2, 1000),
     "kitchen-mixed-v0": _kitchen(10.0, 0, 1000),
 }
-
-
-@dataclass(frozen=True)
-class History:
-    """The evaluations of one run, oldest first."""
-
-    scores: np.ndarray  # [M, S]
-    bc_losses: np.ndarray  # [M, S], mean over the steps since the evaluation before
-
-    def __post_init__(self) -> None:
-        if self.scores.shape != self.bc_losses.shape or self.scores.ndim != 2 or not len(self.scores):
-            raise ValueError(f"expected as many scores as losses, [M, S]: {self.scores.shape}, {self.bc_losses.shape}")
-
-
-def last(history: History, top_k: int) -> np.ndarray:
-    """The last evaluation, `[S]`."""
-    return history.scores[-1]
-
-
-def mean_of_last_ten(history: History, top_k: int) -> np.ndarray:
-    """The mean of the last ten evaluations, or of all where there are fewer, `[S]`."""
-    return history.scores[-10:].mean(0)
-
-
-def best_online(history: History, top_k: int) -> np.ndarray:
-    """The best evaluation: it chooses by what it reports, and so promises too much. `[S]`."""
-    return history.scores.max(0)
-
-
-def offline_corrected(history: History, top_k: int) -> np.ndarray:
-    """The evaluation with the k-th lowest BC loss, k from 0: what the paper describes. `[S]`."""
-    order = np.argsort(history.bc_losses, axis=0, kind="stable")
-    return np.take_along_axis(history.scores, order[[_within(history, top_k)]], axis=0)[0]
-
-
-def offline_as_released(history: History, top_k: int) -> np.ndarray:
-    """`scores[argsort(loss) == k]`, as released: evaluation number rank(k), evaluation k's rank by loss.
-
-    It inverts the permutation, so it looks up the wrong evaluation unless the order happens to be its own inverse.
-    """
-    order = np.argsort(history.bc_losses, axis=0, kind="stable")
-    return np.stack([s[o == _within(history, top_k)][0] for s, o in zip(history.scores.T, order.T, strict=True)])
-
-
-def _within(history: History, top_k: int) -> int:
-    return min(top_k, len(history.scores) - 1)
-
-
-#: name in a result -> the score of a run by that rule
-SELECTION_PROTOCOLS: dict[str, Callable[[History, int], np.ndarray]] = {
-    "last": last,
-    "mean of last ten": mean_of_last_ten,
-    "offline, as released": offline_as_released,
-    "offline, corrected": offline_corrected,
-    "best online": best_online,
-}
-
-
-def early_stop(bc_losses: np.ndarray) -> int:
-    """How many evaluations a run makes that halts at the first rise of the BC loss `[M]` (as released)."""
-    rises = np.flatnonzero(np.diff(bc_losses) > 0)
-    return int(rises[0]) + 2 if len(rises) else len(bc_losses)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
+from d4rl_builders import arrays
 from test_parity import TRAINING, PreparedRng, golden_batch, prepared_weights
 
 from benchmarks import __main__ as program
+from benchmarks import evaluation
 from benchmarks.cases import CASES, our_steps
 from benchmarks.measure import flops, interleaved
 from benchmarks.reference import DiffusionQL, Settings
 from core import fusion
+from tasks.catalogue import offline_task
+from tasks.collect import local
 
 
 class OneSeed:
@@ -100,3 +105,38 @@ def test_the_program_writes_its_table_and_numbers(tmp_path, capsys):
     assert [row["contender"] for row in rows] == ["reference", "2"]
     assert rows[0]["ratio"] == [1, 1, 1]
     assert "bandit-bc-gaussian" in capsys.readouterr().out
+
+
+@pytest.fixture
+def few_rows(tmp_path, monkeypatch):
+    """A local task with a handful of random transitions of hopper's sizes."""
+    pytest.importorskip("mujoco")
+    pytest.importorskip("h5py")
+    monkeypatch.setenv("POLICY_ABLATION_CACHE", str(tmp_path))
+    made = dataclasses.replace(local.LOCAL["local:hopper-medium"], make=lambda seed: arrays(terminal=()))
+    monkeypatch.setitem(local.LOCAL, "local:hopper-medium", made)
+
+
+def test_the_reference_judged_has_the_trainers_networks(few_rows):
+    trainer = evaluation.cloned(offline_task("local:hopper-medium"), 2, 1)
+    agent = evaluation.agent_of(trainer, 1)
+    g = torch.Generator().manual_seed(0)
+    obs, act = torch.randn(7, 11, generator=g), torch.rand(7, 3, generator=g) * 2 - 1
+    ours = trainer.target_critic(obs.expand(2, -1, -1), act.expand(2, -1, -1))[1]
+    torch.testing.assert_close(torch.stack(agent.target(obs, act)), ours)
+    time = torch.full((7,), 2)
+    predicted = trainer.policy.predict(act.expand(2, -1, -1), time.expand(2, -1), obs.expand(2, -1, -1))[1]
+    torch.testing.assert_close(agent.actor.model(act, time, obs), predicted)
+
+
+def test_evaluations_are_timed_in_turn(few_rows, capsys):
+    options = "--seeds 2 --episodes 2 --limit 6 --train 1 --rounds 2 --workers 1".split()
+    try:
+        assert evaluation.main(options) == 0
+    finally:
+        fusion.fuse(False)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in printed[1:3]] == ["round 0", "round 1"]
+    # no episode of six steps is over before: 2 seeds x 2 episodes
+    assert all(line.count("24 steps") == 2 for line in printed[1:3])
+    assert printed[-1].startswith("in turn / batched, processor time of a step: ")

@@ -6,8 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from core.options import OptionError
+from core.rng import SeedRng
+from tasks.catalogue import offline_task
 from tasks.collect import local, pointmaze
 from tasks.collect.actor import Actor
 from tasks.collect.locomotion import WEIGHTS, Stochastic, Uniform
@@ -129,3 +132,23 @@ def test_the_data_of_another_task_are_refused(tiny):
     local.locate("local:other").rename(local.path("local:tiny"))
     with pytest.raises(OptionError, match="holds the data of local:other"):
         local.locate("local:tiny")
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({}, None), ({"mujoco": "2.1.0"}, "mujoco 2.1.0"), ({"environment": "Hopper-v5"}, "in Hopper-v5")],
+)
+def test_data_made_with_other_physics_are_warned_of_once(tiny, recwarn, changed, named):
+    pytest.importorskip("mujoco")
+    told = {"task": "local:tiny", "physics": {**HOPPER.physics(), **changed}}
+    write(local.path("local:tiny"), local.LOCAL["local:tiny"].make(0), told)
+    task = offline_task("local:tiny")
+    for _ in range(2):
+        task.evaluate(lambda obs, rng: torch.zeros(*obs.shape[:2], 3), SeedRng((0,), "evaluate"), 1)
+    lines = [str(warning.message) for warning in recwarn if "recorded with" in str(warning.message)]
+    assert len(lines) == (named is not None)
+    assert all(named in line and "judged with mujoco" in line and "in Hopper-v4" in line for line in lines)
+
+
+def test_physics_are_unknown_before_there_are_data(tiny):
+    assert local.physics_of("local:tiny") == {}

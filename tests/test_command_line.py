@@ -76,6 +76,9 @@ BAD = {
     "--only diffusion": "--only is of a study",
     "--task maze": "unknown 'maze'; ",
     "--task hoper-medium-v2": "did you mean hopper-medium-v2",
+    "--lr-decay linear": "--lr-decay must be one of none, cosine, as-released, got 'linear'",
+    "--early-stop": "--early-stop compares evaluations and there is one, at the end; add --eval-every",
+    "--early-stop --eval-every 10 --regularizer none": "goes by a BC loss, and --regularizer none has none",
     "--compile perhaps": "--compile: invalid choice: 'perhaps'",
 }
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ablations.protocols import SELECTION_PROTOCOLS, History, early_stop
 from tasks.d4rl_names import D4RL
-from tasks.protocol import DIFFUSION_QL, SELECTION_PROTOCOLS, History, early_stop
+from tasks.protocol import DIFFUSION_QL
 from tasks.transforms import REWARDS
 
 #: typed from the published table: eta, max-Q backup, gn, top_k, lr, epochs, reward, episodes

@@ -30,6 +30,14 @@ class ReplicaAdam(torch.optim.Adam):
     def __init__(self, parameters: Iterable[Tensor], lr: float):
         super().__init__(parameters, lr, fused=True)
 
+    def set_rate(self, rate: float) -> None:
+        """The learning rate from the next step on; a rate that a captured step reads on its device is set in place."""
+        for group in self.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
     def descend(self, loss: Tensor, max_norm: float | None) -> Tensor:
         """One step of each replica down its own loss `[S]`; returns the gradients' norms before clipping, `[S]`."""
         parameters = [p for group in self.param_groups for p in group["params"]]

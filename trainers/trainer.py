@@ -28,6 +28,7 @@ from critics.backups import Backup, BackupConfig, ValueBackup
 from critics.ensemble import Critic, CriticConfig, Critics
 from critics.targets import polyak, td_loss, td_target
 from policies.base import Policy, PolicyConfig
+from trainers.annealing import Annealing
 from trainers.improvements import Improvement
 from trainers.optim import ReplicaAdam, untracked
 from trainers.regularizers import Regularizer, RegularizerConfig
@@ -74,11 +75,17 @@ class Trainer:
         seeds: Sequence[int],
         *,
         needs_critic: bool = False,
+        annealing: Annealing | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ):
-        """`needs_critic`: whether to train one though the improvement needs none (a selection does, say)."""
+        """`needs_critic`: whether to train one though the improvement needs none (a selection does, say).
+
+        `annealing`: step -> factor on every learning rate, in `train`.
+        """
         self.config, self.parts, self.step = config, parts, 0
+        self.annealing = annealing
+        self._penalties = Total()
         # initial weights are drawn on the CPU, so that they are the same on every device
         init = [seed_generator(seed, "init") for seed in seeds]
 
@@ -101,8 +108,7 @@ class Trainer:
                 self.target_policy = frozen_copy(self.policy)
         self.regularizer: Regularizer = build(parts.regularizer)
         self.optimizers = {
-            name: ReplicaAdam(module.parameters(), config.lr if name == "policy" else config.critic_lr)
-            for name, module in self.learners().items()
+            name: ReplicaAdam(module.parameters(), self._base_rate(name)) for name, module in self.learners().items()
         }
 
     def learners(self) -> dict[str, nn.Module]:
@@ -137,8 +143,28 @@ class Trainer:
         """`steps` updates on batches drawn uniformly with replacement; returns the latest record of each part."""
         record: dict[str, Tensor] = {}
         for _ in range(steps):
-            record |= self.update(dataset[rng.integers(len(dataset), self.config.batch)], rng)
+            self._anneal()
+            latest = self.update(dataset[rng.integers(len(dataset), self.config.batch)], rng)
+            if "regularizer" in latest:
+                self._penalties.add(latest["regularizer"])
+            record |= latest
         return record
+
+    def mean_penalty(self) -> Tensor | None:
+        """The regularizer `[S]`, meaned over the policy's steps since this was last asked; None where there were none.
+
+        With the class's own loss for regularizer it is the BC loss that the offline selection of 2208.06193 goes by.
+        """
+        return self._penalties.take_mean()
+
+    def _base_rate(self, name: str) -> float:
+        return self.config.lr if name == "policy" else self.config.critic_lr
+
+    def _anneal(self) -> None:
+        if self.annealing is not None:
+            factor = self.annealing(self.step)
+            for name, optimizer in self.optimizers.items():
+                optimizer.set_rate(factor * self._base_rate(name))
 
     def _update_critic(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
         assert self.critic is not None
@@ -178,6 +204,26 @@ class Trainer:
     def _descend(self, loss: Tensor, name: str) -> Tensor:
         """One step of each replica of a learner down its own loss `[S]`; returns the gradient norms `[S]`."""
         return self.optimizers[name].descend(loss, self.config.grad_norm)
+
+
+class Total:
+    """A running sum `[S]` that never leaves the device, in double precision: the terms are many and nearly equal."""
+
+    def __init__(self) -> None:
+        self._sum: Tensor | None = None
+        self._count = 0
+
+    def add(self, value: Tensor) -> None:
+        if self._sum is None:
+            self._sum = torch.zeros_like(value, dtype=torch.float64)
+        self._sum += value
+        self._count += 1
+
+    def take_mean(self) -> Tensor | None:
+        """The mean so far; the sum starts anew."""
+        mean = self._sum / self._count if self._sum is not None else None
+        self._sum, self._count = None, 0
+        return mean
 
 
 def frozen_copy(module: M) -> M:

@@ -89,6 +89,14 @@ def locate(name: str) -> Path:
     return file
 
 
+def physics_of(name: str) -> dict[str, str]:
+    """What computed the motion in a dataset's file; nothing where it is not here or does not say."""
+    try:
+        return about(path(name)).get("physics", {})
+    except OSError:
+        return {}
+
+
 def make(name: str) -> dict[str, float]:
     """Make a dataset's file anew; returns its statistics."""
     dataset = LOCAL[name]

@@ -1,0 +1,165 @@
+"""What "the score" of a run is: one trained run read by every rule in use, without training again.
+
+last                  the last evaluation
+mean of last ten      of the last ten evaluations
+offline, as released  by BC loss, as Diffusion-QL's code does it (2208.06193, main.py), inverse permutation and all
+offline, corrected    the evaluation with the k-th lowest BC loss, as its paper says; k is its `top_k`
+best online           the best evaluation
+
+The BC loss of an evaluation is the regularizer's (the class's own loss, for `bc`), meaned over the steps since the one
+before. Axes: M evaluations of a run, S seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ablations import results
+from ablations.statistics import CURVE, t_interval
+from tasks.protocol import DIFFUSION_QL
+
+#: the metric that rules choose between
+SCORE = "score"
+#: the loss that offline rules choose by, in training.csv
+LOSS = "regularizer_mean"
+#: `top_k` of tasks without a published row: the release's default, before it set one for each task
+TOP_K = 1
+
+
+@dataclass(frozen=True)
+class History:
+    """The evaluations of one run, oldest first."""
+
+    scores: np.ndarray  # [M, S]
+    bc_losses: np.ndarray  # [M, S], mean over the steps since the evaluation before
+
+    def __post_init__(self) -> None:
+        if self.scores.shape != self.bc_losses.shape or self.scores.ndim != 2 or not len(self.scores):
+            raise ValueError(f"expected as many scores as losses, [M, S]: {self.scores.shape}, {self.bc_losses.shape}")
+
+
+def last(history: History, top_k: int) -> np.ndarray:
+    """The last evaluation, `[S]`."""
+    return history.scores[-1]
+
+
+def mean_of_last_ten(history: History, top_k: int) -> np.ndarray:
+    """The mean of the last ten evaluations, or of all where there are fewer, `[S]`."""
+    return history.scores[-10:].mean(0)
+
+
+def best_online(history: History, top_k: int) -> np.ndarray:
+    """The best evaluation: it chooses by what it reports, and so promises too much. `[S]`."""
+    return history.scores.max(0)
+
+
+def offline_corrected(history: History, top_k: int) -> np.ndarray:
+    """The evaluation with the k-th lowest BC loss, k from 0: what the paper describes. `[S]`."""
+    order = np.argsort(history.bc_losses, axis=0, kind="stable")
+    return np.take_along_axis(history.scores, order[[_within(history, top_k)]], axis=0)[0]
+
+
+def offline_as_released(history: History, top_k: int) -> np.ndarray:
+    """`scores[argsort(loss) == k]`, as released: evaluation number rank(k), evaluation k's rank by loss.
+
+    It inverts the permutation, so it looks up the wrong evaluation unless the order happens to be its own inverse.
+    """
+    order = np.argsort(history.bc_losses, axis=0, kind="stable")
+    return np.stack([s[o == _within(history, top_k)][0] for s, o in zip(history.scores.T, order.T, strict=True)])
+
+
+def _within(history: History, top_k: int) -> int:
+    return min(top_k, len(history.scores) - 1)
+
+
+#: name in a result -> the score of a run by that rule
+SELECTION_PROTOCOLS: dict[str, Callable[[History, int], np.ndarray]] = {
+    "last": last,
+    "mean of last ten": mean_of_last_ten,
+    "offline, as released": offline_as_released,
+    "offline, corrected": offline_corrected,
+    "best online": best_online,
+}
+
+
+def early_stop(bc_losses: np.ndarray) -> int:
+    """How many evaluations a run makes that halts at the first rise of the BC loss `[M]` (as released)."""
+    rises = np.flatnonzero(np.diff(bc_losses) > 0)
+    return int(rises[0]) + 2 if len(rises) else len(bc_losses)
+
+
+def by_protocol(directory: Path) -> pd.DataFrame:
+    """The score of each curve below a run or comparison by each rule: CURVE, protocol, top_k, mean, low, high, seeds.
+
+    A run has a row only where there is something to choose from: a metric `score` at two evaluations or more. Offline
+    rules are left out where no loss says how close the policy is to the data.
+    """
+    frames = [_of_run(run, config) for run, config in _with_configs(directory)]
+    return pd.DataFrame([row for rows in frames for row in rows])
+
+
+def as_metrics(chosen: pd.DataFrame) -> pd.DataFrame:
+    """The same as rows of a summary, one metric for each rule."""
+    if chosen.empty:
+        return chosen
+    return chosen.assign(metric=[_named(rule, k) for rule, k in zip(chosen["protocol"], chosen["top_k"], strict=True)])
+
+
+def _named(rule: str, top_k: int) -> str:
+    return f"{SCORE}, {rule}" + (f" (k = {top_k})" if rule.startswith("offline") else "")
+
+
+def published_top_k(task: str) -> int:
+    """Of the task's row, or of the published task that a local one is made after."""
+    row = DIFFUSION_QL.get(task) or DIFFUSION_QL.get(f"{task.removeprefix('local:')}-v2")
+    return row.top_k if row else TOP_K
+
+
+def _with_configs(directory: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for run in results.run_directories(directory):
+        yield run, results.read_config(run)
+
+
+def _of_run(run: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
+    metrics = results.load_run(run)
+    scores, top_k = metrics[metrics["metric"] == SCORE], published_top_k(config["task"])
+    rows = []
+    for key, curve in scores.groupby(CURVE, sort=False):
+        wide = curve.pivot(index="step", columns="seed", values="value")
+        if len(wide) < 2:
+            continue
+        histories = _histories(wide, _losses(run, wide), config.get("early_stop", False))
+        for name, rule in SELECTION_PROTOCOLS.items():
+            if name.startswith("offline") and not _known(config, histories):
+                continue
+            values = np.array([rule(history, top_k)[0] for history in histories])
+            found = {"protocol": name, "top_k": top_k, **t_interval(values)._asdict(), "seeds": len(values)}
+            rows.append({**dict(zip(CURVE, key, strict=True)), **found})
+    return rows
+
+
+def _losses(run: Path, like: pd.DataFrame) -> np.ndarray:
+    """The BC losses `[M, S]` of the evaluations in `like`; nan where none was recorded."""
+    training = pd.read_csv(run / "training.csv")
+    wide = training[training["metric"] == LOSS].pivot(index="step", columns="seed", values="value")
+    return wide.reindex(index=like.index, columns=like.columns).to_numpy(float)
+
+
+def _histories(scores: pd.DataFrame, losses: np.ndarray, early: bool) -> list[History]:
+    """Of each seed, `[M, 1]`, up to where it stopped."""
+    made = []
+    for seed, column in enumerate(losses.T):
+        count = early_stop(column) if early else len(column)
+        made.append(History(scores.to_numpy(float)[:count, [seed]], losses[:count, [seed]]))
+    return made
+
+
+def _known(config: dict[str, Any], histories: list[History]) -> bool:
+    measured = all(np.isfinite(history.bc_losses).all() for history in histories)
+    return config["names"]["regularizer"] != "none" and measured
