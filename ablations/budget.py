@@ -1,4 +1,4 @@
-"""How long a run is and how often it is looked at: as asked, else as the preset's paper did the task, else as the task."""
+"""How long a run is and how often it is looked at: as asked, else as the paper of its preset did, else as its task."""
 
 from __future__ import annotations
 
