@@ -87,6 +87,7 @@ def _named(early: argparse.Namespace, chosen: dict[str, str]) -> list[Request]:
             {**chosen, **({"policy": policy} if policy else {})},
             preset=preset,
             as_released=early.as_released,
+            backend=early.backend,
         )
         for preset in early.preset or [None]
         for policy in policies

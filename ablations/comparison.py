@@ -25,7 +25,7 @@ def carry_out(runs: Sequence[RunConfig], directory: Path, device: torch.device, 
     One run fills `directory` itself; several fill one subdirectory each, beside the figures that show them all. A run
     that diverges leaves the others to be done, and is reported at the end as `Diverged`.
     """
-    task = make_task(runs[0].task)
+    task = make_task(runs[0].task, runs[0].backend)
     if len(runs) == 1 and study is None:
         with results.new_directory(directory) as partial:
             outcome = runner.train(runs[0], task, device)
@@ -79,7 +79,7 @@ def claim(runs: Sequence[RunConfig], directory: Path) -> None:
         if (directory / run.label).is_dir():
             there = results.read_config(directory / run.label)
             asked = json.loads(json.dumps(run.record()))
-            changed = [key for key, value in asked.items() if key != "views" and there[key] != value]
+            changed = [key for key, value in asked.items() if key != "views" and there.get(key) != value]
             if [view["label"] for view in there["views"]] != [view["label"] for view in asked["views"]]:
                 changed.append("views")
             if changed:
