@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import warnings
 import zipfile
 import zlib
 from functools import partial
@@ -63,7 +64,9 @@ def recipe(name: str) -> Recipe:
     limit = gymnasium_with(Simulator(env_id, 0, plugin=plugin)).spec(env_id).max_episode_steps
     simulator = Simulator(env_id, limit, plugin=plugin)
     probe = simulator.start()
-    (obs_dim,), (act_dim,) = probe.env.observation_space.shape, probe.env.action_space.shape
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the precision of its bounds
+        (obs_dim,), (act_dim,) = probe.env.observation_space.shape, probe.env.action_space.shape
     probe.close()
     load = partial(transitions, name, simulator, obs_dim, act_dim)
     return Recipe(name, obs_dim, act_dim, limit, None, load=load, simulator=simulator, episodes=EPISODES)
