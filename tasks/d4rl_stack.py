@@ -67,7 +67,10 @@ class StackSimulation:
     def reset(self, seed: int) -> np.ndarray:
         """The first observation `[O]` of the episode that belongs to this seed."""
         with _global_seed(seed):
-            self.env.seed(seed)
+            layer = self.env.unwrapped
+            while layer is not None:  # antmaze's layers do not pass a seed on
+                layer.seed(seed)
+                layer = vars(layer).get("_wrapped_env")
             return np.asarray(self.env.reset(), np.float64)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:

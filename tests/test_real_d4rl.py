@@ -89,7 +89,7 @@ def test_the_backend_learns_from_what_d4rl_makes_of_the_file(placed):
     data = make_task("hopper-medium-v2", "d4rl").dataset()
     np.testing.assert_array_equal(data.obs, theirs["observations"])
     np.testing.assert_array_equal(data.next_obs, theirs["next_observations"])
-    np.testing.assert_array_equal(data.action, theirs["actions"])
+    np.testing.assert_array_equal(data.act, theirs["actions"])
     np.testing.assert_array_equal(data.reward, theirs["rewards"])
     np.testing.assert_array_equal(data.discount == 0, theirs["terminals"])
 
