@@ -1,4 +1,4 @@
-"""Every offline task by name: D4RL's published ones, `local:` ones whose data are made here, `ogbench:` and `minari:`."""
+"""Every offline task by name: D4RL's published ones, `local:` ones with data made here, `ogbench:` and `minari:`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`--backend d4rl`: the stack of the papers itself, d4rl 1.1 + gym 0.23 + mujoco-py, for data and for judging.
 
-Transitions come from `d4rl.qlearning_dataset`, episodes from gym's environments in MuJoCo 2.1.0; the score references are
+Transitions come from `d4rl.qlearning_dataset`, episodes from gym's environments in MuJoCo 2.1.0; score references are
 d4rl's own. scripts/install_d4rl.sh makes an environment with all of it. Its antmaze draws goal and start from NumPy's
 global generator: here all environments are made after the same seed, so that they share a goal, and every episode
 seeds it.

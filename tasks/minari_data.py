@@ -2,8 +2,8 @@
 
 Read through the minari package, from $MINARI_DATASETS_PATH or ~/.minari/datasets, else downloaded by it; judged in the
 environment that the dataset names for evaluation. Minari keeps the last observation of each episode, so that, other
-than in D4RL's files, no transition is lost at a time limit. Scores refer to the dataset's own reference returns, else to
-D4RL's for the same body, else they are the percentage solved.
+than in D4RL's files, no transition is lost at a time limit. Scores refer to the dataset's own reference returns, else
+to D4RL's for the same body, else they are the percentage solved.
 
 Axes: n transitions, O observation, A action. Of a dictionary observation `observation` and `desired_goal` are taken.
 """

@@ -1,7 +1,7 @@
 """`ogbench:` tasks: the reward-based single tasks of OGBench (2410.20092), from its files and in its environments.
 
-A name is `ogbench:{environment}-{dataset}-singletask[-task1..5]-v0`, as `ogbench.make_env_and_datasets` takes it. Files are
-looked for in $OGBENCH_DATASET_DIR, then ~/.ogbench/data, else downloaded. They hold observations, actions and where
+A name is `ogbench:{environment}-{dataset}-singletask[-task1..5]-v0`, as `ogbench.make_env_and_datasets` takes it. Files
+are looked for in $OGBENCH_DATASET_DIR, then ~/.ogbench/data, else downloaded. They hold observations, actions and where
 episodes end; rewards and terminals come from OGBench's own `relabel_dataset`. The score is the percentage solved.
 
 Axes: N steps in the file, n transitions, O observation, A action.

@@ -71,8 +71,9 @@ def test_all_steps_are_read_with_their_next_observations(store, parts):
     data = task.data()
     assert (task.spec.obs_dim, task.spec.act_dim) == (13 if parts else 11, 3)
     obs = [e.observations["observation"] if parts else e.observations for e in written]
-    np.testing.assert_array_equal(data.observations[:, :11], np.concatenate([o[:-1] for o in obs]).astype(np.float32))
-    np.testing.assert_array_equal(data.next_observations[:, :11], np.concatenate([o[1:] for o in obs]).astype(np.float32))
+    before, after = (np.concatenate([o[part] for o in obs]).astype(np.float32) for part in (np.s_[:-1], np.s_[1:]))
+    np.testing.assert_array_equal(data.observations[:, :11], before)
+    np.testing.assert_array_equal(data.next_observations[:, :11], after)
     np.testing.assert_allclose(4 * data.actions + 2, np.concatenate([e.actions for e in written]), rtol=1e-5)
     assert np.flatnonzero(data.terminals).tolist() == [3]
     if parts:

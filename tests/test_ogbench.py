@@ -1,4 +1,4 @@
-"""`ogbench:` tasks: names, the file's conventions against OGBench's own loader, bad files, and the tasks' own environments."""
+"""`ogbench:` tasks: names, the file's conventions against OGBench's own loader, bad files."""
 
 from __future__ import annotations
 

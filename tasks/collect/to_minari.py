@@ -1,6 +1,6 @@
 """A `local:` dataset as one of Minari too: python -m tasks.collect.to_minari NAME [ID]
 
-ID is `policy-ablation/NAME-v0` unless given; then `--task minari:ID` reads it, and so does every tool that knows Minari.
+ID is `policy-ablation/NAME-v0` unless given; then `--task minari:ID` reads it, and so does any tool that knows Minari.
 The maze tasks set what a description of an environment cannot carry and are refused.
 """
 
