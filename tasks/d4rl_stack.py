@@ -46,7 +46,7 @@ class StackSimulator(Simulator):
         from mujoco_py.cymj import _mj_version
 
         numbers = {package: installed(package) for package in ("d4rl", "gym", "mujoco-py")}
-        major, minor, patch = str(_mj_version())  # 210 is 2.1.0
+        major, minor, patch = list(str(_mj_version()))  # 210 is 2.1.0
         return {"environment": self.env_id, **numbers, "mujoco": f"{major}.{minor}.{patch}"}
 
     def start(self) -> StackSimulation:  # type: ignore[override]
