@@ -9,6 +9,8 @@ from collections.abc import Sequence
 # before torch starts its threads: idle ones that spin make a machine shared with other work several times slower
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import torch
+
 from ablations import comparison, runner
 from ablations.cli import parse
 from ablations.listing import listing
@@ -30,7 +32,9 @@ def main(arguments: Sequence[str]) -> int:
     except OptionError as error:
         print(f"run_ablation.py: error: {error}", file=sys.stderr)
         return 2
-    except runner.Diverged as error:
+    except RuntimeError as error:
+        if not isinstance(error, runner.Diverged) and not _out_of_memory(error):
+            raise
         print(f"run_ablation.py: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -42,6 +46,10 @@ def main(arguments: Sequence[str]) -> int:
         f"\n{command.runs[0].task}: {over}\n\n{table}\n\nresults: {command.out}\nfigure:  {command.out / 'figure.png'}"
     )
     return 0
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from ablations.studies import STUDIES
 from ablations.views import selection_name
 from core.options import OptionError
 from policies import POLICIES
-from tasks import make_task
+from tasks import BACKENDS, make_task
 from trainers import SELECTIONS
 
 DESCRIPTION = """\
@@ -67,8 +67,10 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     group.add_argument("--selection", nargs="+", default=[], **_among(SELECTIONS, selection_name), help=acting)
     resample = "judge the trained policy under other samplers too: option=value,option=value; default: as trained"
     group.add_argument("--resample", nargs="+", default=[], metavar="SAMPLER", help=resample)
-    task = "bandit, a D4RL name (hopper-medium-v2, ...) or one made here (local:hopper-medium, ...); default: bandit"
+    task = "bandit, local:..., a D4RL name (hopper-medium-v2, ...), ogbench:... or minari:...; default: bandit"
     group.add_argument("--task", default="bandit", type=_task, metavar="NAME", help=task)
+    backend = "d4rl: data and simulator from the real d4rl + gym + mujoco-py; default: gymnasium"
+    group.add_argument("--backend", default="gymnasium", choices=BACKENDS, help=backend)
     group.add_argument("--list", action="store_true", help="print all parts, presets and studies, and what combines")
     group.add_argument("--study", **_among(STUDIES), help="run a whole study; further options apply to all its runs")
     only = (

@@ -45,7 +45,7 @@ def default_budget(request: Request, names: Mapping[str, str]) -> dict[str, Any]
         of_paper = {"steps": row.steps, "eval_every": row.eval_every}
         # the release's commands say --lr_decay throughout
         of_paper |= {"lr_decay": "as-released"} if request.as_released else {}
-    return {**make_task(request.task).default_budget(names), **of_paper}
+    return {**make_task(request.task, request.backend).default_budget(names), **of_paper}
 
 
 def make_budget(request: Request, names: Mapping[str, str]) -> Budget:

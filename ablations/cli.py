@@ -68,7 +68,7 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunCo
     requests = [dataclasses.replace(request, names={**request.names, **within}) for request in requests]
     selections = early.selection or list(dict.fromkeys(choose(request)["selection"] for request in requests))
     chosen, first = [choose(request) for request in requests], requests[0]
-    defaults = ChainMap(of_preset(first), dict(make_task(early.task).defaults))
+    defaults = ChainMap(of_preset(first), dict(make_task(early.task, early.backend).defaults))
     parser = full_parser(chosen, selections, defaults, default_budget(first, chosen[0]))
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -107,6 +107,7 @@ def _named(early: argparse.Namespace, chosen: dict[str, str]) -> list[Request]:
             {**chosen, **({"policy": policy} if policy else {})},
             preset=preset,
             as_released=early.as_released,
+            backend=early.backend,
         )
         for preset in early.preset or [None]
         for policy in policies

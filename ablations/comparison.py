@@ -33,7 +33,8 @@ def carry_out(
     One run fills `directory` itself; several fill one subdirectory each, beside the figures that show them all. A run
     that diverges leaves the others to be done, and is reported at the end as `Diverged`.
     """
-    task = make_task(runs[0].task)
+    task = make_task(runs[0].task, runs[0].backend)
+    task.prepare()
     if len(runs) == 1 and study is None:
         with results.new_directory(directory) as partial:
             outcome = runner.train(runs[0], task, device)

@@ -54,6 +54,7 @@ class Request:
     as_released: bool = False
     label: str | None = None
     critic_from: str | None = None
+    backend: str = "gymnasium"
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class RunConfig:
     seeds: tuple[int, ...]
     #: directory of the run whose critic this one is given, frozen
     critic_from: str | None = None
+    backend: str = "gymnasium"
 
     @property
     def needs_critic(self) -> bool:
@@ -83,6 +85,7 @@ class RunConfig:
         return {
             "label": self.label,
             "task": self.task,
+            "backend": self.backend,
             "preset": self.preset,
             "names": self.names,
             "options": {**options, "trainer": dataclasses.asdict(self.trainer)},
@@ -128,7 +131,7 @@ def choose(request: Request) -> dict[str, str]:
     On a one-step task no backup matters, so the one that does no work stands in, unless the improvement asks for V.
     Cloning alone stays alone: a task's way to act by Q is not for what was trained without.
     """
-    task, preset = make_task(request.task), of_preset(request)
+    task, preset = make_task(request.task, request.backend), of_preset(request)
     layers = ChainMap(dict(request.names), preset, dict(task.defaults), DEFAULT_CHOICES)
     names = {part: layers[part] for part in (*CHOICES, "selection")}
     if task.one_step and "backup" not in request.names and not BACKUPS[names["backup"]].has_value:
@@ -164,7 +167,7 @@ def nested_name(key: str, field: dataclasses.Field, names: Mapping[str, str]) ->
 
 def make_run(request: Request) -> RunConfig:
     """The complete run. Raises `OptionError` where something cannot be."""
-    task, names = make_task(request.task), choose(request)
+    task, names = make_task(request.task, request.backend), choose(request)
     selections = list(request.selections) or [names["selection"]]
     options = ChainMap(dict(request.options), of_preset(request), dict(task.defaults))
     chosen = list(sections(names))
@@ -191,6 +194,7 @@ def make_run(request: Request) -> RunConfig:
         budget,
         request.seeds,
         request.critic_from,
+        request.backend,
     )
 
 

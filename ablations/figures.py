@@ -96,7 +96,7 @@ def draw_denoising(directory: Path, summary: pd.DataFrame, path: Path) -> None:
         axis.set(xscale="log", xlabel="network passes for an action", title=metric.replace("_", " "))
         _ticks(axis, [2, 5, 10, 20, 50])
     energy.set_yscale("log")
-    modes.get_legend().remove()  # the same lines as beside it
+    modes.legend_ = None  # the same lines as beside it
     trained = rows[(rows["metric"] == "energy_distance") & (rows["sampler"] == "as trained") & rows["T"].notna()]
     _lines(steps, trained[trained["target"] == "epsilon"], x="T", by="schedule")
     steps.set(xscale="log", yscale="log", xlabel="T, trained and sampled", title="energy distance")

@@ -8,6 +8,7 @@
 # the MuJoCo 2.1.0 binaries are taken from the wheel of free-mujoco-py, so that PyPI and Debian are all it needs.
 set -euo pipefail
 dir=$(realpath -m "${1:-.venv-d4rl}")
+cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 began=$SECONDS
 
@@ -17,11 +18,14 @@ system_packages() {
         dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
     done
     [ ${#missing[@]} -eq 0 ] && return
-    if [ "$(id -u)" -ne 0 ]; then
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
         echo "install_d4rl.sh: these Debian packages are missing: ${missing[*]}; run: sudo apt-get install ${missing[*]}" >&2
         exit 2
     fi
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "${missing[@]}" >/dev/null
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "${missing[@]}" >/dev/null || {
+        echo "install_d4rl.sh: apt-get could not install ${missing[*]}" >&2
+        exit 2
+    }
 }
 
 mujoco_binaries() {
@@ -49,7 +53,10 @@ system_packages
 "$dir/bin/pip" install -q "numpy==1.26.4" "setuptools<66" "cython<3" wheel
 "$dir/bin/pip" install -q --no-build-isolation "gym==0.23.1" "mujoco-py==2.1.2.14"
 "$dir/bin/pip" install -q --no-deps "d4rl==1.1"
-"$dir/bin/pip" install -q "numpy==1.26.4" h5py termcolor click glfw fasteners imageio pybullet dm-control tqdm "torch==2.13.0" pytest hypothesis
+# d4rl's own needs, and this project's with its pins, but for what needs a later numpy
+grep -Ev '^(numpy|pandas)=' requirements.txt >"$dir/requirements.txt"
+"$dir/bin/pip" install -q "numpy==1.26.4" "pandas==2.3.3" h5py termcolor click glfw fasteners imageio pybullet dm-control \
+    -r "$dir/requirements.txt" pytest hypothesis
 mujoco_binaries
 activation
 # the first import compiles mujoco-py's extension

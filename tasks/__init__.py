@@ -8,6 +8,8 @@ from tasks.base import Task
 from tasks.catalogue import offline_names, offline_task
 
 TASKS: dict[str, type[Task]] = {"bandit": Bandit}
+#: what serves D4RL's names: our reader with maintained simulators, or the stack of the papers itself
+BACKENDS = ("gymnasium", "d4rl")
 
 
 def task_names() -> tuple[str, ...]:
@@ -15,16 +17,17 @@ def task_names() -> tuple[str, ...]:
     return (*TASKS, *offline_names())
 
 
-def make_task(name: str) -> Task:
+def make_task(name: str, backend: str = "gymnasium") -> Task:
     """The task of this name; cheap, its data are read when they are asked for. Raises `OptionError` for others."""
-    if name in TASKS:
+    if name in TASKS and backend == "gymnasium":
         return TASKS[name]()
-    if name in offline_names():
-        return offline_task(name)
+    offline = offline_task(name, backend)
+    if offline:
+        return offline
     close = difflib.get_close_matches(name, task_names(), n=3, cutoff=0.5)
-    families = "bandit, local:..., and D4RL's (hopper-medium-v2, antmaze-umaze-v0, ...)"
+    families = "bandit, local:..., D4RL's (hopper-medium-v2, antmaze-umaze-v0, ...), ogbench:... and minari:..."
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are {families}"
     raise OptionError(f"--task: unknown {name!r}; {hint}")
 
 
-__all__ = ["TASKS", "Task", "make_task", "task_names"]
+__all__ = ["BACKENDS", "TASKS", "Task", "make_task", "task_names"]

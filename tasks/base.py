@@ -47,6 +47,10 @@ class Task(ABC):
     def dataset(self) -> Transitions:
         """The data, `[n, ...]`, the same for all seeds."""
 
+    def prepare(self) -> None:
+        """Make sure of all that training and judging need, before either. Raises `OptionError` for what is missing."""
+        self.dataset()
+
     @abstractmethod
     def evaluate(self, act: Act, rng: Rng, seeds: int) -> Evaluation:
         """Judge S = `seeds` policies."""

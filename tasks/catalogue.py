@@ -1,4 +1,4 @@
-"""Every offline task by name: D4RL's published ones, and `local:` ones whose data are made on this machine."""
+"""Every offline task by name: D4RL's published ones, `local:` ones with data made here, `ogbench:` and `minari:`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from core.options import OptionError
+from tasks import d4rl_stack, minari_data, ogbench_data
 from tasks.collect import local
 from tasks.d4rl_files import locate
 from tasks.d4rl_names import D4RL, Entry
-from tasks.d4rl_reader import read
-from tasks.offline import OfflineTask, Recipe
+from tasks.d4rl_reader import QLearning, load
+from tasks.offline import LateTask, OfflineTask, Recipe
 from tasks.simulators import Simulator
 
 #: what recorded D4RL's data: mujoco-py on MuJoCo 2.0 and 2.1
@@ -45,23 +45,28 @@ def nearest_local(entry: Entry) -> str:
     return next(name for name in names if name in local.LOCAL)
 
 
-def _d4rl(entry: Entry) -> Recipe:
-    def check(path: Path) -> None:
-        read(path, entry.obs_dim, entry.act_dim)
-
+def _d4rl(entry: Entry, backend: str) -> Recipe:
+    by_stack = backend == "d4rl"
     return Recipe(
         entry.name,
         entry.obs_dim,
         entry.act_dim,
         entry.limit,
         entry.reference,
-        locate=partial(locate, entry, check, nearest_local(entry)),
-        simulator=_simulator(entry),
-        recorded_with=RECORDED_WITH,
+        load=partial(d4rl_stack.transitions, entry, nearest_local(entry)) if by_stack else partial(_published, entry),
+        simulator=d4rl_stack.simulator(entry.name) if by_stack else _simulator(entry),
+        recorded_with="" if by_stack else RECORDED_WITH,
         reward=REWARDS.get(entry.domain, "raw"),
         # as Diffusion-QL: ten episodes for the -v2 tasks, a hundred for the rest
         episodes=10 if entry.name.endswith("-v2") else 100,
     )
+
+
+def _published(entry: Entry) -> QLearning:
+    def check(path: Path) -> None:
+        load(path, entry.obs_dim, entry.act_dim, entry.limit)
+
+    return load(locate(entry, check, nearest_local(entry)), entry.obs_dim, entry.act_dim, entry.limit)
 
 
 def _local(name: str) -> Recipe:
@@ -72,27 +77,38 @@ def _local(name: str) -> Recipe:
         dataset.act_dim,
         dataset.simulator.limit,
         dataset.reference,
-        locate=partial(_made, name),
+        load=partial(_made, name),
         simulator=dataset.simulator,
         stamped=partial(local.physics_of, name),
     )
 
 
-def _made(name: str) -> Path:
+def _made(name: str) -> QLearning:
     if not local.path(name).exists():
         print(f"{name}: making its data, once, into {local.path(name)}", file=sys.stderr)
-    return local.locate(name)
+    dataset = local.LOCAL[name]
+    return load(local.locate(name), dataset.obs_dim, dataset.act_dim, dataset.simulator.limit)
 
 
 def offline_names() -> tuple[str, ...]:
-    """All names `offline_task` knows, local ones first."""
-    return (*local.LOCAL, *D4RL)
+    """All names `offline_task` knows but Minari's, of which anyone can add some; local ones first."""
+    return (*local.LOCAL, *D4RL, *ogbench_data.NAMES)
 
 
-def offline_task(name: str) -> OfflineTask:
-    """The task of this name; nothing is read, fetched or made before its data are asked for."""
+def offline_task(name: str, backend: str = "gymnasium") -> OfflineTask | None:
+    """The task of this name, None where there is none; nothing is read, fetched or made before its data are asked for.
+
+    Raises `OptionError` where a name of Minari's is not one, or the backend does not serve it.
+    """
+    if backend == "d4rl":
+        d4rl_stack.simulator(name)
     if name in local.LOCAL:
         return OfflineTask(_local(name))
     if name in D4RL:
-        return OfflineTask(_d4rl(D4RL[name]))
-    raise OptionError(f"unknown task {name!r}")
+        return OfflineTask(_d4rl(D4RL[name], backend))
+    if name in ogbench_data.NAMES:
+        return LateTask(partial(ogbench_data.recipe, name))
+    if name.startswith(minari_data.PREFIX):
+        minari_data.check_name(name)
+        return LateTask(partial(minari_data.recipe, name))
+    return None

@@ -30,23 +30,28 @@ def folders() -> list[Path]:
 
 
 def locate(entry: Entry, check: Callable[[Path], None], nearest: str) -> Path:
-    """The file of a dataset, downloaded where it is not here. `check` raises for a file that cannot be used.
+    """The file of a dataset of D4RL, as `find` finds it."""
+    return find(entry.name, entry.url, folders(), check, nearest)
+
+
+def find(task: str, url: str, places: list[Path], check: Callable[[Path], None], nearest: str) -> Path:
+    """The file of a task, downloaded to the first of `places` where it is in none. `check` raises for a bad one.
 
     Raises `OptionError`: one line with the places looked at, the address, and the `nearest` task that needs no file.
     """
-    name = Path(entry.file).name
-    for folder in folders():
+    name = url.rpartition("/")[2]
+    for folder in places:
         if (folder / name).exists():
             return folder / name
-    target = folders()[0] / name
+    target = places[0] / name
     try:
-        download(entry.url, target, check)
+        download(url, target, check)
     except (urllib.error.URLError, HTTPException, OSError) as error:
-        looked = " and ".join(str(folder) for folder in folders())
+        looked = " and ".join(str(folder) for folder in places)
         told = isinstance(error, urllib.error.HTTPError)  # its reason lacks the status
         reason = error if told else getattr(error, "reason", error)
         raise OptionError(
-            f"{entry.name}: no {name} in {looked}, and {entry.url} cannot be fetched ({reason}); "
+            f"{task}: no {name} in {looked}, and {url} cannot be fetched ({reason}); "
             f"download it there by hand, or use --task {nearest}, which makes its own data"
         ) from None
     return target

@@ -153,6 +153,14 @@ def qlearning(steps: Steps, limit: int, terminate_on_end: bool = False) -> QLear
     )
 
 
+def load(path: Path, obs_dim: int, act_dim: int, limit: int) -> QLearning:
+    """The transitions of a file of a task with these shapes and this time limit; raises `BadFile`."""
+    transitions = qlearning(read(path, obs_dim, act_dim), limit)
+    if not len(transitions.rewards):
+        raise BadFile(f"{path}: no transition in it; every step ends its episode")
+    return transitions
+
+
 def counted_timeouts(terminals: np.ndarray, limit: int) -> np.ndarray:
     """Where d4rl sees the time limit in a file without timeouts, `[N] -> [N]` bool.
 

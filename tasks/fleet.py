@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-from tasks.simulators import Simulation, Simulator
+from tasks.simulators import Simulator
 
 #: below this many environments a worker's share costs more in messages than it saves
 PER_WORKER = 8
@@ -39,7 +39,7 @@ class Fleet:
     """`count` simulations in this process."""
 
     def __init__(self, recipe: Simulator, count: int):
-        self.simulations = [Simulation(recipe) for _ in range(count)]
+        self.simulations = [recipe.start() for _ in range(count)]
 
     def reset(self, seeds: np.ndarray) -> Moment:
         """Start an episode in each, from `seeds` `[m]`."""

@@ -1,4 +1,4 @@
-"""An offline-RL task: transitions from a D4RL file to learn from, a simulator to be judged in.
+"""An offline-RL task: recorded transitions to learn from, a simulator to be judged in.
 
 Axes: S seeds, E episodes, O observation, A action, n transitions.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from core.rng import Rng
 from core.types import TaskSpec, Transitions
 from tasks.base import Act, Evaluation, Task
 from tasks.d4rl_names import normalise
-from tasks.d4rl_reader import QLearning, qlearning, read
+from tasks.d4rl_reader import QLearning
 from tasks.fleet import Fleet, Workers, launch
 from tasks.rollout import rollout
 from tasks.simulators import Simulator
@@ -37,8 +37,8 @@ class Recipe:
     limit: int
     #: returns of a random policy (score 0) and of an expert (score 100); None: the score is the percentage solved
     reference: tuple[float, float] | None
-    #: finds the file, or fetches or makes it
-    locate: Callable[[], Path]
+    #: finds the data, or fetches or makes them, and reads them
+    load: Callable[[], QLearning]
     #: None where the maintained simulators have no environment with these observations
     simulator: Simulator | None
     #: what the data were recorded with, in words, where known before the file is read
@@ -53,6 +53,7 @@ class Recipe:
 
 
 class OfflineTask(Task):
+    recipe: Recipe
     metrics = {
         "score": "normalised return: 0 is a random policy, 100 an expert",
         "return": "mean undiscounted return of an episode",
@@ -63,8 +64,11 @@ class OfflineTask(Task):
     def __init__(self, recipe: Recipe):
         self.recipe = recipe
         self.spec = TaskSpec(recipe.name, recipe.obs_dim, recipe.act_dim)
+        self._begin(recipe.defaults)
+
+    def _begin(self, defaults: Mapping[str, Any]) -> None:
         # read by the class in other tasks, here different for each name
-        self.defaults = {"selection": "softmax-q", **recipe.defaults}  # type: ignore[misc]
+        self.defaults = {"selection": "softmax-q", **defaults}  # type: ignore[misc]
         self._data: QLearning | None = None
         self._affine: Affine | None = None
         self._fleets: dict[int, Fleet | Workers] = {}
@@ -78,10 +82,7 @@ class OfflineTask(Task):
     def data(self) -> QLearning:
         """The transitions as the file has them, before any transform."""
         if self._data is None:
-            steps = read(self.recipe.locate(), self.recipe.obs_dim, self.recipe.act_dim)
-            self._data = qlearning(steps, self.recipe.limit)
-            if not len(self._data.rewards):
-                raise OptionError(f"{self.recipe.locate()}: no transition in it; every step ends its episode")
+            self._data = self.recipe.load()
         return self._data
 
     def affine(self) -> Affine:
@@ -121,11 +122,16 @@ class OfflineTask(Task):
         mean, scale = torch.as_tensor(self.affine().mean), torch.as_tensor(self.affine().scale)
         return lambda obs, rng: act((obs - mean.to(obs)) / scale.to(obs), rng)
 
+    def prepare(self) -> None:
+        simulator = self.require_simulator()
+        super().prepare()
+        simulator.make().close()
+
     def require_simulator(self) -> Simulator:
         if self.recipe.simulator is None:
             raise OptionError(
                 f"{self.recipe.name}: no maintained simulator has its {self.recipe.obs_dim} observations; "
-                "scripts/install_d4rl.sh makes an environment with the one it was recorded in"
+                "scripts/install_d4rl.sh installs the one it was recorded in, for --backend d4rl"
             )
         return self.recipe.simulator
 
@@ -148,6 +154,22 @@ def _in_words(physics: Mapping[str, str]) -> str:
     """`mujoco 3.3.7, gymnasium 1.2.0 in Hopper-v4`; nothing for nothing."""
     packages = ", ".join(f"{name} {number}" for name, number in physics.items() if name != "environment")
     return f"{packages} in {physics.get('environment', 'an unnamed environment')}" if physics else ""
+
+
+class LateTask(OfflineTask):
+    """One whose shapes are known only from its data: they are looked for when first needed, not when it is named."""
+
+    def __init__(self, prepare: Callable[[], Recipe]):
+        self._prepare = prepare
+        self._begin({})
+
+    @cached_property
+    def recipe(self) -> Recipe:  # type: ignore[override]
+        return self._prepare()
+
+    @cached_property
+    def spec(self) -> TaskSpec:  # type: ignore[override]
+        return TaskSpec(self.recipe.name, self.recipe.obs_dim, self.recipe.act_dim)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -20,7 +20,11 @@ import numpy as np
 from core.options import OptionError
 
 #: what must be imported before an environment of this package can be made, and the extra that installs it
-PLUGINS = {"gymnasium_robotics": "gymnasium-robotics", "ogbench.manipspace": "ogbench"}
+PLUGINS = {
+    "gymnasium_robotics": "gymnasium-robotics",
+    "ogbench.manipspace": "ogbench",
+    "ogbench.locomaze": "ogbench",
+}
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,25 @@ class Simulator:
     def physics(self) -> dict[str, str]:
         """What computed the motion: packages with versions, and the environment."""
         packages = ["mujoco", "gymnasium"] + ([PLUGINS[self.plugin]] if self.plugin else [])
-        return {"environment": self.env_id, **{package: _version(package) for package in packages}}
+        return {"environment": self.env_id, **{package: installed(package) for package in packages}}
+
+    def make(self) -> Any:
+        """The environment itself."""
+        gymnasium = gymnasium_with(self)
+        with warnings.catch_warnings():
+            # that v4 is not the newest is known: it is the version whose physics the data's papers used
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return gymnasium.make(
+                self.env_id, max_episode_steps=self.limit, disable_env_checker=True, **self.make_options
+            )
+
+    def start(self) -> Simulation:
+        """A running one."""
+        return Simulation(self)
 
 
-def _version(package: str) -> str:
+def installed(package: str) -> str:
+    """Its version, in words where there is none."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -55,14 +74,11 @@ class Simulation:
     """A running environment."""
 
     def __init__(self, recipe: Simulator):
-        gymnasium = gymnasium_with(recipe)
         self.recipe = recipe
         with warnings.catch_warnings():
             # about the -v4 environments being old: they are the ones that match D4RL's
             warnings.simplefilter("ignore")
-            self.env = gymnasium.make(
-                recipe.env_id, max_episode_steps=recipe.limit, disable_env_checker=True, **recipe.make_options
-            )
+            self.env = recipe.make()
         for name, value in recipe.attributes.items():
             setattr(self.env.unwrapped, name, value)
         space: Any = self.env.action_space

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.d4rl_names import D4RL, normalise
-from tasks.d4rl_reader import QLearning, Steps, counted_timeouts, qlearning, read
+from tasks.d4rl_reader import QLearning, Steps, counted_timeouts, load, qlearning, read
 from tasks.offline import OfflineTask, Recipe
 from tasks.transforms import OBSERVATIONS, REWARDS, episode_returns
 
@@ -135,7 +136,16 @@ def test_a_task_gives_transitions_with_discount_0_at_terminals(tmp_path):
     content = arrays()
     path = save(tmp_path / "a.hdf5", content)
     recipe = Recipe(
-        "t", 11, 3, 1000, (0.0, 1.0), lambda: path, None, reward="antmaze", observation="z-score", discount=0.9
+        "t",
+        11,
+        3,
+        1000,
+        (0.0, 1.0),
+        partial(load, path, 11, 3, 1000),
+        None,
+        reward="antmaze",
+        observation="z-score",
+        discount=0.9,
     )
     transitions = OfflineTask(recipe).dataset()
     expected = qlearning_by_hand(content, 1000, False)
