@@ -12,15 +12,21 @@ from pathlib import Path
 
 import torch
 
-from ablations import figures, results, runner, statistics
+from ablations import figures, groups, results, runner, statistics
 from ablations.config import RunConfig
 from ablations.studies import STUDIES
 from core.options import OptionError
 from tasks import Task, make_task
 
 
-def carry_out(runs: Sequence[RunConfig], directory: Path, device: torch.device, study: str | None = None) -> str:
-    """Train and judge the runs; returns the table of what came out.
+def carry_out(
+    runs: Sequence[RunConfig],
+    directory: Path,
+    device: torch.device,
+    study: str | None = None,
+    at_once: int | None = None,
+) -> str:
+    """Train and judge the runs; returns the table of what came out. `at_once`: seeds trained together, if not all.
 
     One run fills `directory` itself; several fill one subdirectory each, beside the figures that show them all. A run
     that diverges leaves the others to be done, and is reported at the end as `Diverged`.
@@ -28,8 +34,7 @@ def carry_out(runs: Sequence[RunConfig], directory: Path, device: torch.device, 
     task = make_task(runs[0].task)
     if len(runs) == 1 and study is None:
         with results.new_directory(directory) as partial:
-            outcome = runner.train(runs[0], task, device)
-            runner.write(runs[0], outcome, task, partial)
+            groups.carry_out(runs[0], task, device, partial, at_once)
             return report(partial, task, study)
     directory.mkdir(parents=True, exist_ok=True)
     results.write_json(directory / "comparison.json", {"study": study, "runs": [run.label for run in runs]})
@@ -40,12 +45,11 @@ def carry_out(runs: Sequence[RunConfig], directory: Path, device: torch.device, 
             continue
         try:
             with results.new_directory(directory / run.label) as partial:
-                outcome = runner.train(run, task, device)
-                runner.write(run, outcome, task, partial)
+                interrupted = groups.carry_out(run, task, device, partial, at_once)
         except runner.Diverged as error:
             failures.append(str(error))
             continue
-        if outcome.interrupted:
+        if interrupted:
             break
     if len(failures) == len(runs):
         (directory / "comparison.json").unlink()

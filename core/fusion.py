@@ -1,9 +1,9 @@
 """The process's one switch for compiled kernels: off, every function runs as it is written.
 
 On the CPU the kernels are those of core/native.py, which need a C++ compiler; on a GPU, functions marked `fusable` go
-through `torch.compile`. Results differ by rounding only. With precision bf16 the factors of matrix products are rounded
-to bfloat16: by the kernels' instruction on the CPU, by torch's autocast elsewhere. Parameters, what the optimizer keeps,
-averages and losses stay as they are.
+through `torch.compile`. Results differ by rounding only. With precision bf16 the factors of matrix products are
+rounded to bfloat16: by the kernels on the CPU, by torch's autocast elsewhere. Parameters, what the optimizer keeps and
+averages stay as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from core import native
 from core.native import NoCompiler
 
-__all__ = ["PRECISIONS", "NoCompiler", "fusable", "fuse", "fused", "passes", "ready"]
+__all__ = ["PRECISIONS", "NoCompiler", "fusable", "fuse", "fused", "passes", "precision", "ready"]
 
 PRECISIONS = ("float32", "bf16")
 
@@ -41,13 +41,21 @@ def fused() -> bool:
     return _on
 
 
-def ready(device: torch.device, precision: str = "float32") -> bool:
+def precision() -> str:
+    """In what matrix products round their factors."""
+    return "bf16" if _half else "float32"
+
+
+def ready(device: torch.device) -> bool:
     """Whether fusion can be turned on without compiling anything first."""
-    return device.type == "cpu" and native.is_built(torch.float32, precision == "bf16")
+    return device.type == "cpu" and native.is_built(torch.float32)
 
 
 def fuse(on: bool = True, precision: str = "float32") -> None:
-    """Turn fusion on or off. Raises `native.NoCompiler` if it cannot be turned on, and leaves it off."""
+    """Turn fusion on or off, and say to what products round.
+
+    Raises `native.NoCompiler` if it cannot be turned on, and leaves it off.
+    """
     global _on, _half
     half = precision == "bf16"
     if on:
@@ -60,4 +68,5 @@ def fuse(on: bool = True, precision: str = "float32") -> None:
 def passes(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Around passes through networks on `device`: autocast to bfloat16, where that is asked and no kernel does it."""
     kernels = device.type == "cpu" and native.half_products
-    return torch.autocast(device.type, torch.bfloat16, enabled=_half and not kernels)
+    # a cache of rounded weights would outlive the steps taken on them
+    return torch.autocast(device.type, torch.bfloat16, enabled=_half and not kernels, cache_enabled=False)

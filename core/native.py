@@ -59,10 +59,10 @@ def has_half() -> bool:
     return "avx512_bf16" in _processor()
 
 
-def is_built(dtype: torch.dtype, half: bool = False) -> bool:
+def is_built(dtype: torch.dtype) -> bool:
     """Whether `library` has nothing to compile."""
     try:
-        return _recipe(dtype, half)[1].exists()
+        return _recipe(dtype, False)[1].exists()
     except NoCompiler:
         return False
 

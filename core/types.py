@@ -43,6 +43,12 @@ class Transitions:
         """The same transitions on another device or in another dtype (the arguments of `Tensor.to`)."""
         return self._each(lambda tensor: tensor.to(*args))
 
+    def copy_(self, other: Transitions) -> None:
+        """Overwrite these transitions with others of the same shapes, in place."""
+        for name in ("obs", "act", "reward", "next_obs", "discount", "next_act"):
+            if getattr(self, name) is not None:
+                getattr(self, name).copy_(getattr(other, name))
+
     def _each(self, change) -> Transitions:
         return Transitions(
             change(self.obs),
