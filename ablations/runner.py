@@ -22,6 +22,7 @@ from policies import Policy
 from tasks import Task
 from tasks.base import Evaluation
 from trainers import checkpoint
+from trainers.captured import CapturedSteps
 from trainers.trainer import Trainer
 
 #: steps between looks at whether the losses are still finite, and between moves of the progress bar
@@ -50,6 +51,8 @@ class Outcome:
 def train(run: RunConfig, task: Task, device: torch.device) -> Outcome:
     """Train all seeds of a run together and evaluate them; ctrl-C ends training early and keeps what there is."""
     trainer = Trainer(run.parts, run.trainer, task.spec, run.seeds, needs_critic=run.needs_critic, device=device)
+    if fusion.fused() and device.type == "cuda":
+        trainer.taking = CapturedSteps(trainer)
     outcome = Outcome(trainer, SeedRng(run.seeds, "train", device))
     dataset = task.dataset().to(device)
     steps, every = run.budget.steps, run.budget.eval_every or run.budget.steps

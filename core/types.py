@@ -37,7 +37,9 @@ class Transitions:
 
     def __getitem__(self, index: Tensor) -> Transitions:
         """The transitions at `index` `[S, B]` of a dataset `[n, ...]`, as a batch `[S, B, ...]`."""
-        return self._each(lambda tensor: tensor[index])
+        # several times faster than indexing, which works out an address for each number
+        flat = index.flatten()
+        return self._each(lambda tensor: tensor.index_select(0, flat).view(*index.shape, *tensor.shape[1:]))
 
     def to(self, *args) -> Transitions:
         """The same transitions on another device or in another dtype (the arguments of `Tensor.to`)."""

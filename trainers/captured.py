@@ -24,7 +24,7 @@ MOST = 16
 
 
 class PreparedRng:
-    """Draws made ahead into fixed tensors. The first step draws as it goes, and so says what a step of its kind draws."""
+    """Draws made ahead into fixed tensors. The first step of a kind draws as it goes, and so says what is drawn."""
 
     def __init__(self, rng: Rng):
         self._rng, self._at = rng, 0
@@ -63,60 +63,48 @@ class _Kind:
 
 
 class CapturedSteps:
-    """A trainer's steps on batches of one dataset, taken through fixed memory."""
+    """What `Trainer.take` does, through fixed memory: to be put in the place of `Trainer.taking`."""
 
-    def __init__(self, trainer: Trainer, dataset: Transitions, rng: Rng):
-        self.trainer, self.dataset, self.rng = trainer, dataset, rng
-        self._index = rng.integers  # the batch is drawn first, as `Trainer.train` does
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
         self._batch: Transitions | None = None
         self._kinds: dict[Due, _Kind] = {}
 
-    def train(self, steps: int) -> dict[str, Tensor]:
-        """`steps` updates; returns the latest record of each part, which the next call may overwrite."""
-        record: dict[str, Tensor] = {}
-        for _ in range(steps):
-            record |= self._step()
-        return record
-
-    def _step(self) -> dict[str, Tensor]:
-        trainer, due = self.trainer, self.trainer.due()
-        batch = self._gather(self._index(len(self.dataset), trainer.config.batch))
-        if due not in self._kinds and len(self._kinds) >= MOST:
-            record = trainer.take(due, batch, self.rng)
-        else:
-            record = self._of_kind(self._kinds.setdefault(due, _Kind(self.rng)), due, batch)
-        trainer.step += 1
-        return record
-
-    def _gather(self, index: Tensor) -> Transitions:
-        gathered = self.dataset[index]
+    def __call__(self, due: Due, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
+        """One step; the next may overwrite the record that it returns."""
         if self._batch is None:
-            self._batch = gathered
-        else:
-            self._batch.copy_(gathered)
-        return self._batch
-
-    def _of_kind(self, kind: _Kind, due: Due, batch: Transitions) -> dict[str, Tensor]:
+            self._batch = batch
+        elif self._batch is not batch:
+            self._batch.copy_(batch)
+        if due not in self._kinds and len(self._kinds) >= MOST:
+            return self.trainer.take(due, self._batch, rng)
+        kind = self._kinds.setdefault(due, _Kind(rng))
         kind.rng.refill()
         kind.taken += 1
-        if self.trainer.device.type != "cuda":
+        return self._of_kind(kind, due, self._batch)
+
+    def _of_kind(self, kind: _Kind, due: Due, batch: Transitions) -> dict[str, Tensor]:
+        def take() -> dict[str, Tensor]:
             return self.trainer.take(due, batch, kind.rng)
+
+        if self.trainer.device.type != "cuda":
+            return take()
         if kind.taken <= WARM_UP:
-            return self._beside(lambda: self.trainer.take(due, batch, kind.rng))
+            return _beside(take)
         if kind.graph is None:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
-                kind.record = self.trainer.take(due, batch, kind.rng)
+                kind.record = take()
             kind.graph = graph
         kind.graph.replay()
         return kind.record
 
-    @staticmethod
-    def _beside(take: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """On a stream of its own, as work that is to be recorded must first have run."""
-        here, side = torch.cuda.current_stream(), torch.cuda.Stream()
-        side.wait_stream(here)
-        with torch.cuda.stream(side):
-            record = take()
-        here.wait_stream(side)
-        return record
+
+def _beside(take: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """On a stream of its own, as work that is to be recorded must first have run."""
+    here, side = torch.cuda.current_stream(), torch.cuda.Stream()
+    side.wait_stream(here)
+    with torch.cuda.stream(side):
+        record = take()
+    here.wait_stream(side)
+    return record

@@ -13,7 +13,7 @@ stepped and no others.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -92,6 +92,8 @@ class Trainer:
         """`needs_critic`: whether to train one though the improvement needs none (a selection does, say)."""
         self.config, self.parts, self.step = config, parts, 0
         self.device = torch.device(device)
+        #: how a step's work is done: as it is written, or replayed (trainers/captured.py)
+        self.taking: Callable[[Due, Transitions, Rng], dict[str, Tensor]] = self.take
         # initial weights are drawn on the CPU, so that they are the same on every device
         init = [seed_generator(seed, "init") for seed in seeds]
 
@@ -132,7 +134,7 @@ class Trainer:
 
     def update(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
         """One step on a batch `[S, B, ...]`. Returns each loss and gradient norm (before clipping), `[S]`."""
-        record = self.take(self.due(), batch, rng)
+        record = self.taking(self.due(), batch, rng)
         self.step += 1
         return record
 
