@@ -25,10 +25,12 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         command = parse(arguments)
         comparison.claim(command.runs, command.out)
-        note = runner.fuse_if_it_pays(command.compile, command.runs, command.device)
+        note = runner.fuse_if_it_pays(command.compile, command.runs, command.device, command.precision)
         if note:
             print(note, file=sys.stderr)
-        table = comparison.carry_out(command.runs, command.out, command.device, command.study, command.only)
+        table = comparison.carry_out(
+            command.runs, command.out, command.device, command.study, command.only, command.seeds_at_once
+        )
     except OptionError as error:
         print(f"run_ablation.py: error: {error}", file=sys.stderr)
         return 2

@@ -16,6 +16,7 @@ from ablations.config import CHOICES, DEFAULT_CHOICES, nested_name, sections
 from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from ablations.views import selection_name
+from core.fusion import PRECISIONS
 from core.options import OptionError
 from policies import POLICIES
 from tasks import BACKENDS, make_task
@@ -130,6 +131,10 @@ def full_parser(
     group.add_argument("--compile", default="auto", choices=("auto", "on", "off"), help=fusing)
     frozen = "take the critic of that run, frozen: the same Q for every policy that is trained by it"
     group.add_argument("--critic-from", metavar="DIR", help=frozen)
+    rounding = "of matrix products; bf16 rounds their factors alone; default: float32"
+    group.add_argument("--precision", default="float32", choices=PRECISIONS, help=rounding)
+    few = "seeds trained together, groups in turn; default: as many as fit in memory"
+    group.add_argument("--seeds-at-once", type=_at_least_one, metavar="N", help=few)
     group.add_argument("--out", type=Path, metavar="DIR", help="new directory for the results; default: below runs/")
     parts = {(prefix, name): config for names in per_policy for prefix, name, config in sections(names)}
     parts |= {("selection", name): SELECTIONS[name] for name in map(selection_name, selections)}
@@ -166,6 +171,12 @@ def _add_field(group: Any, key: str, field: dataclasses.Field, config: type, def
 def _seed(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a seed; seeds are whole numbers from 0")
+    return int(text)
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text!r}")
     return int(text)
 
 

@@ -37,6 +37,8 @@ class Invocation:
     out: Path
     device: torch.device
     compile: str
+    precision: str = "float32"
+    seeds_at_once: int | None = None
     study: str | None = None
     only: tuple[str, ...] = ()
 
@@ -56,7 +58,16 @@ def parse(arguments: Sequence[str]) -> Invocation:
             runs += made
     name = early.study or f"{known.task.replace(':', '-')}-{'-'.join(run.label for run in runs)}"
     out = known.out or Path("runs") / f"{name[:80]}-{time.strftime('%m%d-%H%M%S')}"
-    return Invocation(runs, out, _device(known.device), known.compile, early.study, tuple(early.only))
+    return Invocation(
+        runs,
+        out,
+        _device(known.device),
+        known.compile,
+        known.precision,
+        known.seeds_at_once,
+        early.study,
+        tuple(early.only),
+    )
 
 
 def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunConfig], argparse.Namespace]:

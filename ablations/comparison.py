@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from ablations import figures, protocols, results, runner, statistics
+from ablations import figures, groups, protocols, results, runner, statistics
 from ablations.config import RunConfig
 from ablations.studies import STUDIES
 from core.options import OptionError
@@ -27,8 +27,10 @@ def carry_out(
     device: torch.device,
     study: str | None = None,
     only: Sequence[str] = (),
+    at_once: int | None = None,
 ) -> str:
     """Train and judge the runs, of a study those labelled `only` if any; returns the table of all that is there.
+    `at_once`: seeds trained together, if not all.
 
     One run fills `directory` itself; several fill one subdirectory each, beside the figures that show them all. A run
     that diverges leaves the others to be done, and is reported at the end as `Diverged`.
@@ -37,8 +39,7 @@ def carry_out(
     task.prepare()
     if len(runs) == 1 and study is None:
         with results.new_directory(directory) as partial:
-            outcome = runner.train(runs[0], task, device)
-            runner.write(runs[0], outcome, task, partial)
+            groups.carry_out(runs[0], task, device, partial, at_once)
             return report(partial, task, study)
     directory.mkdir(parents=True, exist_ok=True)
     results.write_json(directory / "comparison.json", {"study": study, "runs": [run.label for run in runs]})
@@ -53,12 +54,11 @@ def carry_out(
             shutil.rmtree(directory / run.label)
         try:
             with results.new_directory(directory / run.label) as partial:
-                outcome = runner.train(run, task, device)
-                runner.write(run, outcome, task, partial)
+                interrupted = groups.carry_out(run, task, device, partial, at_once)
         except runner.Diverged as error:
             failures.append(str(error))
             continue
-        if outcome.interrupted:
+        if interrupted:
             break
     if len(failures) == len(due) and not results.run_directories(directory):
         (directory / "comparison.json").unlink()

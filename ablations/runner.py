@@ -17,13 +17,15 @@ from ablations.config import RunConfig
 from ablations.protocols import LOSS
 from ablations.stopping import EarlyStop
 from ablations.views import View
-from core import fusion
+from core import fusion, native
+from core.options import OptionError
 from core.rng import Rng, SeedRng, seed_generator
 from policies import Policy
 from tasks import Task
 from tasks.base import Evaluation
 from trainers import checkpoint
 from trainers.annealing import ANNEALINGS
+from trainers.captured import CapturedSteps
 from trainers.trainer import Trainer
 
 #: steps between looks at whether the losses are still finite, and between moves of the progress bar
@@ -58,6 +60,8 @@ def train(run: RunConfig, task: Task, device: torch.device) -> Outcome:
         run.parts, run.trainer, task.spec, run.seeds, needs_critic=run.needs_critic, annealing=annealing, device=device
     )
     frozen.give(run, trainer)
+    if fusion.fused() and device.type == "cuda":
+        trainer.taking = CapturedSteps(trainer)
     stopping = EarlyStop(trainer) if run.budget.early_stop else None
     outcome = Outcome(trainer, SeedRng(run.seeds, "train", device), stopping=stopping)
     dataset = task.dataset().to(device)
@@ -156,6 +160,7 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
         "policy_parameters": parameters,
         "policy_forwards_per_action": outcome.trainer.policy.forwards_per_action,
         "seconds": round(outcome.seconds, 1),
+        "precision": fusion.precision(),
         "physics": task.physics,
         "environment": results.environment(),
     }
@@ -178,17 +183,24 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
     checkpoint.save(directory / "checkpoint.pt", outcome.trainer, outcome.rng)
 
 
-def fuse_if_it_pays(choice: str, runs: list[RunConfig], device: torch.device) -> str | None:
+def fuse_if_it_pays(choice: str, runs: list[RunConfig], device: torch.device, precision: str = "float32") -> str | None:
     """Set the compiled kernels as asked: auto uses them where they are built, or the run is long enough to build them.
 
-    Returns one line to show where a compiler was wanted and there is none.
+    Returns one line to show where a compiler was wanted and there is none. On the CPU only the kernels have bf16, so
+    asking for it without them raises `OptionError`.
     """
-    fusion.fuse(False)
-    pays = fusion.ready(device) or sum(run.budget.steps for run in runs) >= WORTH_BUILDING
+    half = precision == "bf16"
+    if half and device.type == "cpu" and (choice == "off" or not native.has_half()):
+        why = "needs --compile" if choice == "off" else "needs a processor with avx512_bf16 instructions"
+        raise OptionError(f"--precision bf16: {why} on the CPU; use float32")
+    fusion.fuse(False, precision)
+    pays = half or fusion.ready(device) or sum(run.budget.steps for run in runs) >= WORTH_BUILDING
     if choice == "off" or (choice == "auto" and not pays):
         return None
     try:
-        fusion.fuse()
+        fusion.fuse(True, precision)
     except fusion.NoCompiler as error:
+        if half:
+            raise OptionError(f"--precision bf16: no working C++ compiler ({error}); use float32") from None
         return f"no working C++ compiler ({error}): training runs uncompiled, several times slower"
     return None

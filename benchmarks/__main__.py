@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.cases import CASES, Case, our_steps, reference_steps
-from benchmarks.measure import flops, interleaved, matrix_rate, quartiles, resident
+from benchmarks.measure import flops, interleaved, matrix_rate, peak_memory, quartiles
 from core import fusion
 
 HEADER = (
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     began = time.perf_counter()
-    fusion.fuse()
+    fusion.fuse(True, options.precision)
     compiled_in = time.perf_counter() - began
     peak = matrix_rate(device)
     print(f"{torch.get_num_threads()} threads, {peak / 1e9:.0f} GFLOP/s in products, kernels in {compiled_in:.1f} s")
@@ -43,7 +43,12 @@ def main(arguments: list[str]) -> int:
             continue
         rows += time_case(name, CASES[name], options, device, peak)
     if options.out:
-        meta = {"threads": torch.get_num_threads(), "matrix_rate": peak, "compile_seconds": compiled_in}
+        meta = {
+            "precision": options.precision,
+            "threads": torch.get_num_threads(),
+            "matrix_rate": peak,
+            "compile_seconds": compiled_in,
+        }
         options.out.write_text(json.dumps({**meta, "torch": torch.__version__, "rows": rows}, indent=1))
     return 0
 
@@ -54,13 +59,15 @@ def time_case(
     """One row for the reference and one for each number of seeds, printed as they come."""
     fusion.fuse(False)
     work = flops(our_steps(case, 1, device))
-    fusion.fuse()
+    fusion.fuse(True, options.precision)
     contenders, memory = {"reference": reference_steps(case, device)}, {"reference": 0}
     for seeds in options.seeds:
-        before = resident()
-        contenders[str(seeds)] = our_steps(case, seeds, device)
-        contenders[str(seeds)](2)
-        memory[str(seeds)] = resident() - before
+
+        def start(label: str = str(seeds), seeds: int = seeds) -> None:
+            contenders[label] = our_steps(case, seeds, device)
+            contenders[label](2)
+
+        memory[str(seeds)] = peak_memory(start, device)
     rates = interleaved(contenders, options.rounds, options.seconds, device)
     rows = []
     for label, rate in rates.items():
@@ -100,6 +107,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contender")
     parser.add_argument("--seconds", type=float, default=0.5, help="length of a turn")
     parser.add_argument("--threads", type=int, help="CPU threads, default: torch's")
+    parser.add_argument("--precision", choices=fusion.PRECISIONS, default="float32", help="of ours, not the reference")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
     return parser.parse_args(arguments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import ctypes
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -68,6 +68,21 @@ def flops(take: Steps) -> int:
     return counter.get_total_flops()
 
 
-def resident() -> int:
-    """Bytes of memory the process holds now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+def peak_memory(work: Callable[[], object], device: torch.device) -> int:
+    """The most bytes that `work` held at any time beyond those in use before it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    # hand freed memory back, or it would be used again uncounted; then let the kernel's high-water mark start anew
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    work()
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))

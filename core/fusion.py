@@ -1,11 +1,14 @@
 """The process's one switch for compiled kernels: off, every function runs as it is written.
 
 On the CPU the kernels are those of core/native.py, which need a C++ compiler; on a GPU, functions marked `fusable` go
-through `torch.compile`. Results differ by rounding only.
+through `torch.compile`. Results differ by rounding only. With precision bf16 the factors of matrix products are
+rounded to bfloat16: by the kernels on the CPU, by torch's autocast elsewhere. Parameters, what the optimizer keeps and
+averages stay as they are.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +18,11 @@ import torch
 from core import native
 from core.native import NoCompiler
 
-__all__ = ["NoCompiler", "fusable", "fuse", "fused", "ready"]
+__all__ = ["PRECISIONS", "NoCompiler", "fusable", "fuse", "fused", "passes", "precision", "ready"]
 
-_on = False
+PRECISIONS = ("float32", "bf16")
+
+_on = _half = False
 
 
 def fusable(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,15 +41,32 @@ def fused() -> bool:
     return _on
 
 
+def precision() -> str:
+    """In what matrix products round their factors."""
+    return "bf16" if _half else "float32"
+
+
 def ready(device: torch.device) -> bool:
     """Whether fusion can be turned on without compiling anything first."""
     return device.type == "cpu" and native.is_built(torch.float32)
 
 
-def fuse(on: bool = True) -> None:
-    """Turn fusion on or off. Raises `native.NoCompiler` if it cannot be turned on, and leaves it off."""
-    global _on
+def fuse(on: bool = True, precision: str = "float32") -> None:
+    """Turn fusion on or off, and say to what products round.
+
+    Raises `native.NoCompiler` if it cannot be turned on, and leaves it off.
+    """
+    global _on, _half
+    half = precision == "bf16"
     if on:
-        native.library(torch.float32)
+        native.library(torch.float32, half and native.has_half())
         native.reuse_memory()
-    _on = on
+    _on, _half = on, half
+    native.half_products = on and half and native.has_half()
+
+
+def passes(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Around passes through networks on `device`: autocast to bfloat16, where that is asked and no kernel does it."""
+    kernels = device.type == "cpu" and native.half_products
+    # a cache of rounded weights would outlive the steps taken on them
+    return torch.autocast(device.type, torch.bfloat16, enabled=_half and not kernels, cache_enabled=False)

@@ -4,12 +4,19 @@
 // A network is linear, Mish, ..., linear, with `depth` hidden layers of `hidden` units. Inside, rows are padded to whole
 // vectors, weights are repacked into panels of two vectors, and kept tensors hold what each hidden layer was before its
 // activation. Compiled at run time by core/native.py, once for each scalar type T; core/network_pass.py says the same in torch.
+//
+// With HALF the products between hidden layers, nearly all of the work, take their factors rounded to bfloat16, two
+// neighbours along the summed axis in one word (a `Pair`), and add in float32. All else is as without: the first layer, so
+// that inputs are not rounded, the last, activations, gradients, what is kept and what is learned.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
 #include <vector>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 namespace {
 using std::min;
@@ -26,6 +33,31 @@ constexpr long LANES = Simd<T>::n, PANEL = 2 * LANES;
 constexpr long pad(long n) { return (n + LANES - 1) / LANES * LANES; }
 inline V& at(T* p) { return *reinterpret_cast<V*>(p); }
 inline const V& at(const T* p) { return *reinterpret_cast<const V*>(p); }
+
+struct Pair { uint32_t both; };
+#ifdef HALF
+constexpr bool halves = true;
+inline V load(const T* p) { return at(p); }
+inline __m512bh load(const Pair* p) { return (__m512bh)_mm512_loadu_si512(p); }
+inline __m512 plus_product(__m512 sum, Pair a, __m512bh b) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32((int)a.both), b);
+}
+// neighbours of two vectors in a row
+inline V paired_along(V first, V second) { return (V)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first); }
+// each entry of one with that of the other
+inline V paired_across(V even, V odd) {
+    __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)even));
+    __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)odd));
+    return (V)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+}
+#else
+constexpr bool halves = false;
+inline V load(const T* p) { return at(p); }
+V load(const Pair*), paired_along(V, V), paired_across(V, V);
+V plus_product(V, Pair, V);
+#endif
+inline V plus_product(V sum, T a, V b) { return sum + a * b; }
+inline V& at(Pair* p) { return *reinterpret_cast<V*>(p); }
 
 constexpr double inverse_factorial(int n) { return n < 2 ? 1.0 : inverse_factorial(n - 1) / n; }
 
@@ -46,27 +78,41 @@ inline V exponential(V x) {
     return (V&)bits;
 }
 
+inline V reciprocal(V x) {
+#ifdef __AVX512F__
+    // one step of Newton's from 14 bits: exact to rounding, and several times faster than division
+    if constexpr (sizeof(T) == 4) {
+        V r = (V)_mm512_rcp14_ps((__m512)x);
+        return r + r * (1 - x * r);
+    }
+#endif
+    return 1 / x;
+}
+
 // Mish, and its slope where asked: with n = e^x (e^x + 2), x n / (n + 2) and (n + 4 x (n - e^x) / (n + 2)) / (n + 2)
 template <bool SLOPE> inline void mish(const T* z, T* value, T* slope, long n) {
     for (long i = 0; i < n; i += LANES) {
-        V x = at(z + i), e = exponential(x < T(20) ? x : V{} + T(20)), m = e * (e + 2), r = 1 / (m + 2);
+        V x = at(z + i), e = exponential(x < T(20) ? x : V{} + T(20)), m = e * (e + 2), r = reciprocal(m + 2);
         at(value + i) = x * m * r;
         if (SLOPE) at(slope + i) = r * (m + 4 * x * r * (m - e));
     }
 }
 
 // MR rows by NV vectors of c += a b over k = 0 .. K - 1, held in registers
-template <int MR, int NV>
-void tile(long K, const T* a, long a_row, long a_k, const T* b, long b_k, T* c, long c_row) {
-    V sum[MR][NV];
+template <int MR, int NV, class E>
+void tile(long K, const E* a, long a_row, long a_k, const E* b, long b_k, T* c, long c_row) {
+    decltype(plus_product(V{}, E{}, load(b))) sum[MR][NV];
+#pragma GCC unroll 12
     for (int i = 0; i < MR; ++i)
         for (int j = 0; j < NV; ++j) sum[i][j] = at(c + i * c_row + j * LANES);
     for (long k = 0; k < K; ++k) {
-        V right[NV];
-        for (int j = 0; j < NV; ++j) right[j] = at(b + k * b_k + j * LANES);
+        decltype(load(b)) right[NV];
+        for (int j = 0; j < NV; ++j) right[j] = load(b + k * b_k + j * LANES);
+#pragma GCC unroll 12
         for (int i = 0; i < MR; ++i)
-            for (int j = 0; j < NV; ++j) sum[i][j] += a[i * a_row + k * a_k] * right[j];
+            for (int j = 0; j < NV; ++j) sum[i][j] = plus_product(sum[i][j], a[i * a_row + k * a_k], right[j]);
     }
+#pragma GCC unroll 12
     for (int i = 0; i < MR; ++i)
         for (int j = 0; j < NV; ++j) at(c + i * c_row + j * LANES) = sum[i][j];
 }
@@ -77,16 +123,17 @@ template <int MR, int NV, class... A> void tile_of(int rows, A... args) {
     else if constexpr (MR > 1) tile_of<MR - 1, NV>(rows, args...);
 }
 
-// c[M, N] += a[M, K] b[K, N]; N a multiple of LANES; b in panels (packed), or plain rows `b_row` apart
-void product(long M, long N, long K, const T* a, long a_row, long a_k, const T* b, long b_row, T* c, long c_row) {
+// c[M, N] += a[M, K] b[K, N]; N a multiple of LANES; b in panels (packed), or plain rows `b_row` apart; K counts pairs of Pair
+template <class E>
+void product(long M, long N, long K, const E* a, long a_row, long a_k, const E* b, long b_row, T* c, long c_row) {
     long tiles = (M + TALL - 1) / TALL;
     for (long n = 0; n < N; n += PANEL) {
         bool wide = N - n >= PANEL;
-        const T* panel = b_row ? b + n : b + n * K;
+        const E* panel = b_row ? b + n : b + n * K;
         long b_k = b_row ? b_row : wide ? PANEL : LANES;
         for (long t = 0; t < tiles; ++t) {
             long from = M * t / tiles, rows = M * (t + 1) / tiles - from;
-            const T* left = a + from * a_row;
+            const E* left = a + from * a_row;
             T* out = c + from * c_row + n;
             if (wide) tile_of<TALL, 2>(rows, K, left, a_row, a_k, panel, b_k, out, c_row);
             else tile_of<TALL, 1>(rows, K, left, a_row, a_k, panel, b_k, out, c_row);
@@ -94,21 +141,89 @@ void product(long M, long N, long K, const T* a, long a_row, long a_k, const T* 
     }
 }
 
-// b[K, N] with element (k, n) at b[k * k_stride + n * n_stride], into zero-padded panels
-void pack(const T* b, long K, long N, long k_stride, long n_stride, T* to) {
+// the transpose of a square of vectors, by halves
+inline void transpose(V* rows) {
+#pragma GCC unroll 4
+    for (long s = 1; s < LANES; s *= 2) {
+        typename Simd<T>::VI upper, lower;
+        for (long l = 0; l < LANES; ++l) {
+            upper[l] = l & s ? LANES + l - s : l;
+            lower[l] = l & s ? LANES + l : l + s;
+        }
+#pragma GCC unroll 16
+        for (long i = 0; i < LANES; ++i)
+            if (!(i & s)) {
+                V a = rows[i], b = rows[i + s];
+                rows[i] = __builtin_shuffle(a, b, upper);
+                rows[i + s] = __builtin_shuffle(a, b, lower);
+            }
+    }
+}
+
+// `step` entries of a row from `row`, of which `real` are there: one vector of E
+template <class E> inline V few(const T* row, long real) {
+    alignas(64) T values[2 * LANES] = {};
+    const T* from = row;
+    constexpr long step = std::is_same_v<E, T> ? LANES : 2 * LANES;
+    if (real < step) std::copy_n(row, std::max(real, 0L), values), from = values;
+    if constexpr (std::is_same_v<E, T>) return at(from);
+    else return paired_along(at(from), at(from + LANES));
+}
+
+// b[N, K], rows `n_stride` apart, transposed into zero-padded panels of K entries (of T, or pairs of them)
+template <class E> void pack_transposed(const T* b, long K, long N, long n_stride, E* to) {
+    constexpr long each = std::is_same_v<E, T> ? 1 : 2;
+    long deep = (K + each - 1) / each;
+    for (long n = 0; n < pad(N); n += PANEL) {
+        long width = min(PANEL, pad(N) - n);
+        for (long k = 0; k < deep; k += LANES)
+            for (long j = 0; j < width; j += LANES) {
+                V square[LANES];
+                for (long i = 0; i < LANES; ++i) {
+                    long row = n + j + i;
+                    square[i] = row < N ? few<E>(b + row * n_stride + k * each, K - k * each) : V{};
+                }
+                transpose(square);
+                for (long i = 0; i < min(LANES, deep - k); ++i) at(to + (k + i) * width + j) = square[i];
+            }
+        to += deep * width;
+    }
+}
+
+// b[K, N], rows N apart, into zero-padded panels
+void pack(const T* b, long K, long N, T* to) {
     for (long n = 0; n < pad(N); n += PANEL) {
         long width = min(PANEL, pad(N) - n), real = min(width, N - n);
-        if (k_stride == 1) {
-            std::fill(to, to + K * width, T(0));
-            for (long j = 0; j < real; ++j)
-                for (long k = 0; k < K; ++k) to[k * width + j] = b[k + (n + j) * n_stride];
-        } else
-            for (long k = 0; k < K; ++k) {
-                std::copy_n(b + k * k_stride + n, real, to + k * width);
-                std::fill(to + k * width + real, to + (k + 1) * width, T(0));
-            }
+        for (long k = 0; k < K; ++k) {
+            std::copy_n(b + k * N + n, real, to + k * width);
+            std::fill(to + k * width + real, to + (k + 1) * width, T(0));
+        }
         to += K * width;
     }
+}
+
+void pack(const T* b, long K, long N, Pair* to) {
+    for (long n = 0; n < pad(N); n += PANEL)
+        for (long k = 0; k < K; k += 2)
+            for (long j = n; j < min(n + PANEL, pad(N)); j += LANES, to += LANES) {
+                const T* row = b + k * N + j;
+                at(to) = paired_across(few<T>(row, N - j), k + 1 < K ? few<T>(row + N, N - j) : V{});
+            }
+}
+
+// `size` entries, whole vectors, to pairs of neighbours
+Pair* pairs_along(const T* from, long size, Pair* to) {
+    for (long i = 0; i < size; i += 2 * LANES)
+        at(to + i / 2) = paired_along(at(from + i), i + LANES < size ? at(from + i + LANES) : V{});
+    return to;
+}
+
+// rows of `n` entries, whole vectors, to half as many of pairs of neighbouring rows
+Pair* pairs_across(const T* rows, long count, long n, Pair* to) {
+    for (long r = 0; r < count; r += 2)
+        for (long i = 0; i < n; i += LANES)
+            at(to + r / 2 * n + i) = paired_across(at(rows + r * n + i), r + 1 < count ? at(rows + (r + 1) * n + i) : V{});
+    return to;
 }
 
 void fill_rows(const T* values, long n, T* to, long rows) {
@@ -124,12 +239,15 @@ void add_columns(const T* rows, long count, long n, T* to) {
 }
 
 // memory of one thread, kept from call to call
-T* room(long size, bool shared = false) {
-    thread_local std::vector<T> rooms[2];
-    auto& mine = rooms[shared];
+T* room(long size, int which = 0) {
+    thread_local std::vector<T> rooms[3];
+    auto& mine = rooms[which];
     if ((long)mine.size() < size + LANES) mine.resize(size + LANES);
     return (T*)(((uintptr_t)mine.data() + 63) / 64 * 64);
 }
+
+// rows that pass through a network together
+constexpr long STRIP = 64;
 
 struct Net {
     long lead, rows, in, hidden, depth, out, blocks, threads;
@@ -138,6 +256,10 @@ struct Net {
     long ins(long j) const { return j ? hidden : in; }
     long outs(long j) const { return j < depth ? hidden : out; }
     long wide() const { return pad(hidden); }
+    // whether a layer's products are of halves
+    bool half(long j) const { return halves && j && j < depth; }
+    // where one thread pairs entries of as many as `strips` strips of rows
+    Pair* pairs(long strips) const { return halves ? (Pair*)room(strips * STRIP * (wide() / 2 + LANES), 2) : nullptr; }
     long packed(bool back) const {
         long total = 0;
         for (long j = 0; j <= depth; ++j) total += back ? outs(j) * pad(ins(j)) : ins(j) * pad(outs(j));
@@ -154,8 +276,11 @@ struct Net {
         for (long l = 0; l < lead; ++l)
             for (long j = 0; j <= depth; ++j) {
                 const T* w = weights[j] + l * ins(j) * outs(j);
-                if (back) pack(w, outs(j), ins(j), 1, outs(j), panels(all, l, j, true));
-                else pack(w, ins(j), outs(j), outs(j), 1, panels(all, l, j, false));
+                T* to = panels(all, l, j, back);
+                if (back && half(j)) pack_transposed(w, outs(j), ins(j), outs(j), (Pair*)to);
+                else if (back) pack_transposed(w, outs(j), ins(j), outs(j), to);
+                else if (half(j)) pack(w, ins(j), outs(j), (Pair*)to);
+                else pack(w, ins(j), outs(j), to);
             }
         return all;
     }
@@ -171,8 +296,14 @@ struct Net {
         for (long j = 0; j <= depth; ++j) {
             T* to = j < depth ? z[j] : y;
             if (j) fill_rows(biases[j] + l * outs(j), outs(j), to, count);
-            long step = j ? wide() : in;
-            product(count, pad(outs(j)), ins(j), j ? h : x, step, 1, panels(all, l, j, false), 0, to, pad(outs(j)));
+            if (half(j)) {
+                Pair* left = pairs_along(h, count * wide(), pairs(1));
+                auto* right = (const Pair*)panels(all, l, j, false);
+                product(count, wide(), (hidden + 1) / 2, left, wide() / 2, 1, right, 0, to, wide());
+            } else {
+                long step = j ? wide() : in;
+                product(count, pad(outs(j)), ins(j), j ? h : x, step, 1, panels(all, l, j, false), 0, to, pad(outs(j)));
+            }
             if (j < depth) mish<false>(z[j], h, nullptr, count * wide());
         }
     }
@@ -184,7 +315,12 @@ struct Net {
             if (grads) add_layer(j, count, h, wide(), of_out, grads);
             T* of_in = g[j % 2];
             std::fill_n(of_in, count * wide(), T(0));
-            product(count, wide(), outs(j), of_out, pad(outs(j)), 1, panels(all, l, j, true), 0, of_in, wide());
+            if (half(j)) {
+                Pair* left = pairs_along(of_out, count * wide(), pairs(1));
+                auto* right = (const Pair*)panels(all, l, j, true);
+                product(count, wide(), (hidden + 1) / 2, left, wide() / 2, 1, right, 0, of_in, wide());
+            } else
+                product(count, wide(), outs(j), of_out, pad(outs(j)), 1, panels(all, l, j, true), 0, of_in, wide());
             for (long i = 0; i < count * wide(); i += LANES) at(of_in + i) *= at(slope + i);
             of_out = of_in;
         }
@@ -194,7 +330,13 @@ struct Net {
     T* bias_grad(T* grads, long j) const { return grads + packed(false) + j * std::max(wide(), pad(out)); }
     void add_layer(long j, long count, const T* x, long x_row, const T* of_out, T* grads) const {
         long n = pad(outs(j));
-        product(ins(j), n, count, x, 1, x_row, of_out, n, panels(grads, 0, j, false), n);
+        if (half(j)) {
+            Pair *left = pairs(2), *right = left + STRIP / 2 * n;
+            pairs_across(x, count, n, left);
+            pairs_across(of_out, count, n, right);
+            product(hidden, n, (count + 1) / 2, left, 1, n, right, n, panels(grads, 0, j, false), n);
+        } else
+            product(ins(j), n, count, x, 1, x_row, of_out, n, panels(grads, 0, j, false), n);
         add_columns(of_out, count, n, bias_grad(grads, j));
     }
     // the sum of the pieces' gradients, unpadded
@@ -214,14 +356,13 @@ struct Net {
             }
     }
 };
-constexpr long STRIP = 64;
 }  // namespace
 
 extern "C" {
 // y[lead, rows, out] from x[lead / share, rows, in]; kept[depth, lead, rows, pad(hidden)] is null where nothing is kept
 void mlp_forward(const Net* net, long share, const T* x, T* kept, T* y) {
     const Net& n = *net;
-    T* all = n.pack_all(room(n.lead * n.packed(false), true), false);
+    T* all = n.pack_all(room(n.lead * n.packed(false), 1), false);
     n.each_piece([&](long l, long, long begin, long end) {
         long w = n.wide();
         T* h = room(STRIP * (w * (1 + n.depth) + pad(n.out)));
@@ -243,7 +384,7 @@ void mlp_backward(const Net* net, long share, const T* x, const T* kept, const T
                   T* const* of_biases) {
     const Net& n = *net;
     long w = n.wide(), size = of_weights ? n.grads_size() : 0;
-    T* all = n.pack_all(room(n.lead * (n.packed(true) + n.blocks * size), true), true);
+    T* all = n.pack_all(room(n.lead * (n.packed(true) + n.blocks * size), 1), true);
     T* pieces = all + n.lead * n.packed(true);
     n.each_piece([&](long l, long b, long begin, long end) {
         T* grads = of_weights ? pieces + (l * n.blocks + b) * size : nullptr;
@@ -272,7 +413,7 @@ void mlp_backward(const Net* net, long share, const T* x, const T* kept, const T
 void chain_forward(const Net* net, long steps, T clip, const T* c, const T* noise, const T* context, const T* at_time,
                    T* kept, T* states, T* result) {
     const Net& n = *net;
-    T* all = n.pack_all(room(n.lead * n.packed(false), true), false);
+    T* all = n.pack_all(room(n.lead * n.packed(false), 1), false);
     n.each_piece([&](long l, long, long begin, long end) {
         long w = n.wide(), act = n.in;
         T* h = room(STRIP * (w * (1 + n.depth) + pad(act) + act));
@@ -307,7 +448,7 @@ void chain_backward(const Net* net, long steps, T clip, const T* c, const T* kep
                     T* of_context, T* of_time, T* const* of_weights, T* const* of_biases) {
     const Net& n = *net;
     long w = n.wide(), act = n.in, size = n.grads_size() + steps * w;
-    T* all = n.pack_all(room(n.lead * (n.packed(true) + n.blocks * size), true), true);
+    T* all = n.pack_all(room(n.lead * (n.packed(true) + n.blocks * size), 1), true);
     T* pieces = all + n.lead * n.packed(true);
     n.each_piece([&](long l, long b, long begin, long end) {
         T *grads = pieces + (l * n.blocks + b) * size, *times = grads + n.grads_size();

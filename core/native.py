@@ -41,9 +41,9 @@ class NoCompiler(RuntimeError):
 
 
 @functools.cache
-def library(dtype: torch.dtype) -> ctypes.CDLL:
-    """The kernels for tensors of `dtype`. Raises `NoCompiler`."""
-    command, built = _recipe(dtype)
+def library(dtype: torch.dtype, half: bool = False) -> ctypes.CDLL:
+    """The kernels for tensors of `dtype`; `half`: with bfloat16 products. Raises `NoCompiler`."""
+    command, built = _recipe(dtype, half)
     if not built.exists():
         _build(command, built)
     loaded = ctypes.CDLL(str(built))
@@ -54,15 +54,20 @@ def library(dtype: torch.dtype) -> ctypes.CDLL:
     return loaded
 
 
+def has_half() -> bool:
+    """Whether this processor multiplies bfloat16."""
+    return "avx512_bf16" in _processor()
+
+
 def is_built(dtype: torch.dtype) -> bool:
     """Whether `library` has nothing to compile."""
     try:
-        return _recipe(dtype)[1].exists()
+        return _recipe(dtype, False)[1].exists()
     except NoCompiler:
         return False
 
 
-def _recipe(dtype: torch.dtype) -> tuple[list[str], Path]:
+def _recipe(dtype: torch.dtype, half: bool) -> tuple[list[str], Path]:
     """The compiler's command, and where its output is kept."""
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "c++")), None)
     if compiler is None or shutil.which(compiler) is None:
@@ -70,7 +75,7 @@ def _recipe(dtype: torch.dtype) -> tuple[list[str], Path]:
     # torch's own OpenMP runtime, so that there is one pool of threads and not two
     runtime = [str(path) for path in (Path(torch.__file__).parent / "lib").glob("libgomp*.so*")][:1]
     command = [compiler, "-O3", "-march=native", "-fno-math-errno", "-std=c++17", "-fPIC", "-shared", "-fopenmp"]
-    command += [f"-DT={SCALARS[dtype][0]}", str(SOURCE), *runtime]
+    command += [f"-DT={SCALARS[dtype][0]}", *["-DHALF"] * half, str(SOURCE), *runtime]
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
     machine = platform.machine() + _processor()
     key = hashlib.sha256("\n".join([*command, version, machine, SOURCE.read_text()]).encode()).hexdigest()[:20]
@@ -116,6 +121,14 @@ def pieces(lead: int, threads: int) -> int:
     return next(fits, threads)
 
 
+#: whether products of float32 tensors are of bfloat16; core/fusion.py sets it
+half_products = False
+
+
+def _loaded(dtype: torch.dtype) -> ctypes.CDLL:
+    return library(dtype, half_products and dtype is torch.float32)
+
+
 def call(name: str, rows: int, weights: Sequence[Tensor], biases: Sequence[Tensor], *arguments) -> None:
     """Run a kernel on the network of these parameters (`[lead, in, out]`, `[lead, out]`) and `rows` rows for each."""
     lead, inputs, hidden = weights[0].shape
@@ -124,7 +137,7 @@ def call(name: str, rows: int, weights: Sequence[Tensor], biases: Sequence[Tenso
     w, b = pointers(weights), pointers(biases)
     net = _Net(*shape, ctypes.addressof(w), ctypes.addressof(b))
     given = [argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in arguments]
-    getattr(library(weights[0].dtype), name)(ctypes.byref(net), *given)
+    getattr(_loaded(weights[0].dtype), name)(ctypes.byref(net), *given)
 
 
 def adam(lists: Sequence[Sequence[Tensor]], norms: Tensor, *scalars: float) -> None:
@@ -133,7 +146,7 @@ def adam(lists: Sequence[Sequence[Tensor]], norms: Tensor, *scalars: float) -> N
     sizes = (ctypes.c_long * len(lists[0]))(*[p.numel() // lead for p in lists[0]])
     arrays = [pointers(tensors) for tensors in lists]
     threads = torch.get_num_threads()
-    library(norms.dtype).adam(len(sizes), lead, threads, sizes, *arrays, norms.data_ptr(), *scalars)
+    _loaded(norms.dtype).adam(len(sizes), lead, threads, sizes, *arrays, norms.data_ptr(), *scalars)
 
 
 def reuse_memory() -> None:

@@ -28,6 +28,7 @@ def applies(x: Tensor, weights: Sequence[Tensor]) -> bool:
     first = weights[0]
     return (
         fused()
+        and not torch.is_autocast_enabled(first.device.type)
         and first.device.type == "cpu"
         and first.dtype == x.dtype
         and first.dtype in native.SCALARS

@@ -100,7 +100,8 @@ class MLP(nn.Module):
             weights = [layer.weight for layer in self.layers]
             if network_pass.applies(x, weights):
                 return network_pass.run(x, weights, [layer.bias for layer in self.layers])
-        return self.tail(self.layers[0](x))
+        # autocast makes the output bfloat16; losses are not to be
+        return self.tail(self.layers[0](x)).to(x.dtype)
 
     def tail(self, first: Tensor) -> Tensor:
         """The network after its first linear layer, whose output (before activation) is `first` `[*lead, B, h]`."""

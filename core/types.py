@@ -37,11 +37,19 @@ class Transitions:
 
     def __getitem__(self, index: Tensor) -> Transitions:
         """The transitions at `index` `[S, B]` of a dataset `[n, ...]`, as a batch `[S, B, ...]`."""
-        return self._each(lambda tensor: tensor[index])
+        # several times faster than indexing, which works out an address for each number
+        flat = index.flatten()
+        return self._each(lambda tensor: tensor.index_select(0, flat).view(*index.shape, *tensor.shape[1:]))
 
     def to(self, *args) -> Transitions:
         """The same transitions on another device or in another dtype (the arguments of `Tensor.to`)."""
         return self._each(lambda tensor: tensor.to(*args))
+
+    def copy_(self, other: Transitions) -> None:
+        """Overwrite these transitions with others of the same shapes, in place."""
+        for name in ("obs", "act", "reward", "next_obs", "discount", "next_act"):
+            if getattr(self, name) is not None:
+                getattr(self, name).copy_(getattr(other, name))
 
     def _each(self, change) -> Transitions:
         return Transitions(

@@ -65,7 +65,9 @@ class DenoiserNetwork(DenoisingPolicy):
         return of_act, self.time(times.expand(obs.shape[0], -1)) @ of_time, affine(obs, of_obs, first.bias)
 
     def _can_fuse(self) -> bool:
-        return fused() and self.net.activation is mish
+        # a chain written by hand would not have its products rounded
+        rounded = torch.is_autocast_enabled(self.net.layers[0].weight.device.type)
+        return fused() and self.net.activation is mish and not rounded
 
     def _fused_chain(self, obs: Tensor, times: Tensor, noise: Tensor, coefficients: Tensor) -> Tensor:
         """The chain over `times` `[n]` as one operation; noise `[S, 1 or n + 1, B, A]`, coefficients `[n, 5]`."""

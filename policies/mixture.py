@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from core.networks import MLP, NetworkConfig
 from core.options import option
@@ -78,7 +77,7 @@ def straight_through_choice(log_weight: Tensor, uniform: Tensor, temperature: fl
     tiny = torch.finfo(uniform.dtype).tiny
     gumbel = -torch.log(-torch.log(uniform.clamp(min=tiny)))
     soft = ((log_weight + gumbel) / temperature).softmax(-1)
-    hard = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
+    hard = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
     return hard + (soft - soft.detach())
 
 

@@ -23,7 +23,9 @@ def small_config(name: str) -> PolicyConfig:
     return POLICIES[name](T=5) if name == "diffusion" else POLICIES[name]()
 
 
-def make_trainer(policy: PolicyConfig, seeds, improvement="q-max", dtype=torch.float64, **settings) -> Trainer:
+def make_trainer(
+    policy: PolicyConfig, seeds, improvement="q-max", dtype=torch.float64, device="cpu", **settings
+) -> Trainer:
     """A trainer of the given policy with Diffusion-QL's other parts, batch 8."""
     parts = Parts(
         policy=policy,
@@ -34,7 +36,7 @@ def make_trainer(policy: PolicyConfig, seeds, improvement="q-max", dtype=torch.f
         network=SMALL,
     )
     config = TrainerConfig(**{"batch": 8, "grad_norm": 5.0, "ema_start": 2, "ema_every": 2, **settings})
-    return Trainer(parts, config, SPEC, seeds, dtype=dtype)
+    return Trainer(parts, config, SPEC, seeds, device=device, dtype=dtype)
 
 
 def make_dataset(size: int = 200, dtype=torch.float64) -> Transitions:

@@ -49,6 +49,22 @@ def load_frozen_critic(path: Path, trainer: Trainer, rows: Sequence[int]) -> Non
     trainer.critic_frozen = True
 
 
+def join(paths: Sequence[Path], to: Path) -> None:
+    """The checkpoint of all replicas of several, which were trained alike and for as many steps, in their order."""
+    stored = [torch.load(path, weights_only=True, map_location="cpu") for path in paths]
+    state = _joined([one["state"] for one in stored])
+    rng = [generator for one in stored for generator in one["rng"]]
+    torch.save({"state": state, "step": stored[0]["step"], "rng": rng}, to)
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    """Tensors `[S, ...]` joined along S; what has no such axis is the same in all."""
+    first = values[0]
+    if isinstance(first, dict):
+        return type(first)((key, _joined([value[key] for value in values])) for key in first)
+    return torch.cat(list(values)) if isinstance(first, torch.Tensor) and first.dim() else first
+
+
 def _stateful(trainer: Trainer) -> dict[str, Any]:
     targets = {"target_policy": trainer.target_policy, "target_critic": trainer.target_critic}
     optimizers = {f"{name}_optimizer": optimizer for name, optimizer in trainer.optimizers.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,18 @@ class ReplicaAdam(torch.optim.Adam):
     """Adam (Kingma & Ba 2015, algorithm 1) over parameters `[S, ...]`, with each replica's gradient clipped alone."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float):
-        super().__init__(parameters, lr, fused=True)
+        parameters = list(parameters)
+        # on a GPU a captured step reads the rate where it lies
+        on_gpu = parameters[0].is_cuda
+        rate = torch.tensor(lr, device=parameters[0].device) if on_gpu else lr
+        super().__init__(parameters, rate, fused=True, capturable=on_gpu)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            first, rate = group["params"][0], float(group["lr"])
+            group["capturable"] = first.is_cuda
+            group["lr"] = torch.tensor(rate, device=first.device) if first.is_cuda else rate
 
     def set_rate(self, rate: float) -> None:
         """The learning rate from the next step on; a rate that a captured step reads on its device is set in place."""

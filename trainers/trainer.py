@@ -13,13 +13,14 @@ stepped and no others.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from core.fusion import passes
 from core.networks import NetworkConfig
 from core.options import Options, option
 from core.rng import Rng, seed_generator
@@ -64,6 +65,17 @@ class Parts:
     network: NetworkConfig
 
 
+@dataclass(frozen=True)
+class Due:
+    """Which parts of a step are to be taken, and the weight of Q in the policy's loss."""
+
+    critic: bool
+    policy: bool
+    target_policy: bool
+    target_critic: bool
+    bonus: float
+
+
 class Trainer:
     """S replicas of one method. A critic is built only where something needs one, a target policy likewise."""
 
@@ -86,6 +98,9 @@ class Trainer:
         self.config, self.parts, self.step = config, parts, 0
         self.annealing = annealing
         self._penalties = Total()
+        self.device = torch.device(device)
+        #: how a step's work is done: as it is written, or replayed (trainers/captured.py)
+        self.taking: Callable[[Due, Transitions, Rng], dict[str, Tensor]] = self.take
         # initial weights are drawn on the CPU, so that they are the same on every device
         init = [seed_generator(seed, "init") for seed in seeds]
 
@@ -125,18 +140,33 @@ class Trainer:
 
     def update(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
         """One step on a batch `[S, B, ...]`. Returns each loss and gradient norm (before clipping), `[S]`."""
-        config = self.config
-        record: dict[str, Tensor] = {}
-        if self.critic is not None and not self.critic_frozen:
-            record |= self._update_critic(batch, rng)
-        if self.step % config.policy_every == 0:
-            record |= self._update_policy(batch, rng)
-        if self.target_policy is not None and self.step >= config.ema_start and self.step % config.ema_every == 0:
-            polyak(self.target_policy.parameters(), self.policy.parameters(), 1 - config.ema_decay)
-        target_due = self.step % config.tau_every == 0 and not self.critic_frozen
-        if self.critic is not None and self.target_critic is not None and target_due:
-            polyak(self.target_critic.parameters(), self.critic.parameters(), config.tau)
+        record = self.taking(self.due(), batch, rng)
         self.step += 1
+        return record
+
+    def due(self) -> Due:
+        """What the coming step has to do, which the step's number alone decides."""
+        config, step = self.config, self.step
+        return Due(
+            critic=self.critic is not None and not self.critic_frozen,
+            policy=step % config.policy_every == 0,
+            target_policy=step >= config.ema_start and step % config.ema_every == 0,
+            target_critic=step % config.tau_every == 0 and not self.critic_frozen,
+            bonus=self._bonus_weight(),
+        )
+
+    def take(self, due: Due, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
+        """The work of a step, the same whatever the step's number: nothing but operations on the device."""
+        record: dict[str, Tensor] = {}
+        with passes(self.device):
+            if due.critic:
+                record |= self._update_critic(batch, rng)
+            if due.policy:
+                record |= self._update_policy(batch, rng, due.bonus)
+        if self.target_policy is not None and due.target_policy:
+            polyak(self.target_policy.parameters(), self.policy.parameters(), 1 - self.config.ema_decay)
+        if self.critic is not None and self.target_critic is not None and due.target_critic:
+            polyak(self.target_critic.parameters(), self.critic.parameters(), self.config.tau)
         return record
 
     def train(self, dataset: Transitions, steps: int, rng: Rng) -> dict[str, Tensor]:
@@ -182,11 +212,11 @@ class Trainer:
         record |= {"critic_loss": loss, "critic_grad_norm": norms, "target_q": target.mean(-1)}
         return {name: value.detach() for name, value in record.items()}
 
-    def _update_policy(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
+    def _update_policy(self, batch: Transitions, rng: Rng, bonus_weight: float) -> dict[str, Tensor]:
         penalty = self.regularizer(self.policy, batch, rng)
         with untracked(self.critic, self.backup):
             terms = self.parts.improvement(self.policy, self.critics(), batch, rng)
-        bonus = terms.bonus * self._bonus_weight()
+        bonus = terms.bonus * bonus_weight
         loss = (terms.weight * self.parts.regularizer.coef * penalty.value + bonus).mean(-1)
         record = {"regularizer": penalty.value.mean(-1), "bonus": bonus.mean(-1), "actor_loss": loss}
         record["actor_grad_norm"] = self._descend(loss, "policy")

@@ -1,0 +1,99 @@
+"""One run's seeds all together, or group after group where they do not fit in memory, joined into one directory.
+
+Replicas are independent and each has its own randomness, so that the results are those of training them together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ablations import memory, results, runner
+from ablations.config import RunConfig
+from tasks import Task
+from trainers import checkpoint
+
+#: from this many bytes, or steps, what a run needs is said before it starts
+LARGE, LONG = 2**30, 10_000
+
+
+def carry_out(run: RunConfig, task: Task, device: torch.device, directory: Path, at_once: int | None = None) -> bool:
+    """Train, judge and write a run into a directory that exists; returns whether it was interrupted.
+
+    `at_once`: seeds trained together; by default as many as fit.
+    """
+    seeds, size = run.seeds, at_once or _most(run, task, device)
+    if len(seeds) <= size:
+        return _one(run, task, device, directory)
+    done: list[Path] = []
+    for group in (seeds[start : start + size] for start in range(0, len(seeds), size)):
+        part = directory / f".seeds-{group[0]}"
+        part.mkdir()
+        done.append(part)
+        if _one(dataclasses.replace(run, seeds=group), task, device, part):
+            break
+    join(done, directory)
+    for part in done:
+        shutil.rmtree(part)
+    return results.read_config(directory)["interrupted"]
+
+
+def _one(run: RunConfig, task: Task, device: torch.device, directory: Path) -> bool:
+    outcome = runner.train(run, task, device)
+    runner.write(run, outcome, task, directory)
+    return outcome.interrupted
+
+
+def _most(run: RunConfig, task: Task, device: torch.device) -> int:
+    """How many seeds fit; says what they need where that is much or the run is long."""
+    each = memory.of_one_seed(run, task.spec)
+    fits, total = memory.fitting(each, device), each * len(run.seeds)
+    if total >= LARGE or run.budget.steps >= LONG or fits < len(run.seeds):
+        split = f"; trained {fits} at a time" if fits < len(run.seeds) else ""
+        need = f"{len(run.seeds)} seeds need about {total / 2**20:.0f} MB"
+        print(f"{run.label}: {need} of {memory.free(device) / 2**20:.0f} MB free{split}", file=sys.stderr)
+    return fits
+
+
+def join(parts: Sequence[Path], directory: Path) -> None:
+    """Make of run directories that differ only in their seeds the one of all these seeds."""
+    records = [results.read_config(part) for part in parts]
+    joined = {**records[0], "seconds": round(sum(record["seconds"] for record in records), 1)}
+    for name in ("seeds", "halted"):
+        if name in joined:
+            joined[name] = [seed for record in records for seed in record[name]]
+    joined["steps_done"] = min(record["steps_done"] for record in records)
+    joined["interrupted"] = any(record["interrupted"] for record in records)
+    joined["groups"] = [record["seeds"] for record in records]
+    results.write_json(directory / "config.json", joined)
+    for name in ("metrics.csv", "training.csv"):
+        _join_rows([part / name for part in parts]).to_csv(directory / name, index=False)
+    samples = [dict(np.load(part / "samples.npz")) for part in parts]
+    together = {
+        name: array if name.startswith("reference_") else np.concatenate([one[name] for one in samples])
+        for name, array in samples[0].items()
+    }
+    np.savez_compressed(directory / "samples.npz", **together)  # type: ignore[arg-type]
+    checkpoint.join([part / "checkpoint.pt" for part in parts], directory / "checkpoint.pt")
+
+
+def _join_rows(files: Sequence[Path]) -> pd.DataFrame:
+    """Rows in the order of one run: by step, then as each step lists its views and metrics, then by seed."""
+    frames = [frame for frame in map(_read, files) if not frame.empty]
+    if not frames:
+        return _read(files[0])
+    rows = pd.concat([frame.assign(place=frame.groupby(["step", "seed"]).cumcount()) for frame in frames])
+    rows = rows.assign(at=rows["step"].astype(int)).sort_values(["at", "place"], kind="stable")
+    return rows.drop(columns=["place", "at"])
+
+
+def _read(file: Path) -> pd.DataFrame:
+    """As text, so that every number stays as it was written; a file without rows has no columns either."""
+    return pd.read_csv(file, dtype=str, keep_default_na=False) if file.read_text().strip() else pd.DataFrame()

@@ -1,0 +1,67 @@
+"""What S replicas of a run hold in memory while they train, from one step of a single one.
+
+Every replica has its parameters, their gradients, Adam's two averages, the target networks, a batch, and what the
+forward passes keep for the backward ones (the layers of every step of a sampling chain, most of all).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ablations.config import RunConfig
+from core.rng import SeedRng
+from core.types import TaskSpec, Transitions
+from trainers.trainer import Trainer
+
+#: share of the free memory that training may take; the rest is for evaluation, and for others
+SHARE = 0.8
+#: parameter, gradient, and Adam's mean and square
+COPIES = 4
+
+
+def of_one_seed(run: RunConfig, spec: TaskSpec) -> int:
+    """Bytes that one replica needs, by taking one step of it on the CPU."""
+    trainer = Trainer(run.parts, run.trainer, spec, run.seeds[:1], needs_critic=run.needs_critic)
+    targets = [part for part in (trainer.target_policy, trainer.target_critic) if part is not None]
+    fixed = COPIES * sum(map(_bytes, trainer.learners().values())) + sum(map(_bytes, targets))
+    batch = _batch(run.trainer.batch, spec)
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        trainer.update(batch, SeedRng(run.seeds[:1], "train"))
+    return fixed + sum(kept.values())
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in module.parameters())
+
+
+def _batch(size: int, spec: TaskSpec) -> Transitions:
+    obs, act, scalar = torch.zeros(1, size, spec.obs_dim), torch.zeros(1, size, spec.act_dim), torch.zeros(1, size)
+    return Transitions(obs, act, scalar, obs, scalar, act)
+
+
+def free(device: torch.device) -> int:
+    """Bytes that can still be had on the device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        # what the kernel would free for the asking counts too
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def fitting(each: int, device: torch.device) -> int:
+    """How many replicas of `each` bytes fit, at least one."""
+    return max(1, int(SHARE * free(device)) // each)
