@@ -13,7 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-STREAMS = ("init", "train", "evaluate")
+STREAMS = (
+    *("init", "train", "evaluate", "init-critic", "init-backup", "init-regularizer"),
+    *("train-batches", "train-critic"),
+)
+#: what a stream has beside it: training draws its batches and its critic's noise apart, so that neither depends on
+#: what a policy class draws, nor a policy's noise on whether there is a critic
+BESIDE = {"train": ("batches", "critic")}
 
 
 class Rng(Protocol):
@@ -49,6 +55,7 @@ class SeedRng:
         dtype: torch.dtype = torch.float32,
     ):
         self.device, self.dtype = device, dtype
+        self._beside = {name: SeedRng(seeds, f"{stream}-{name}", device, dtype) for name in BESIDE.get(stream, ())}
         self.generators = [seed_generator(seed, stream, device) for seed in seeds]
 
     def normal(self, *shape: int) -> Tensor:
@@ -69,10 +76,24 @@ class SeedRng:
             row.random_(0, high, generator=generator)
         return out
 
+    def beside(self, name: str) -> SeedRng:
+        """The stream of this name beside this one."""
+        return self._beside[name]
+
+    def _by_seed(self) -> list[torch.Generator]:
+        """Every generator, those of one seed after those of another."""
+        streams = [self.generators, *(other.generators for other in self._beside.values())]
+        return [generator for of_seed in zip(*streams, strict=True) for generator in of_seed]
+
     def state_dict(self) -> list[Tensor]:
-        """Where each generator stands, for a checkpoint."""
-        return [generator.get_state() for generator in self.generators]
+        """Where each generator stands, for a checkpoint: all of a seed's, seed after seed."""
+        return [generator.get_state() for generator in self._by_seed()]
 
     def load_state_dict(self, states: list[Tensor]) -> None:
-        for generator, state in zip(self.generators, states, strict=True):
+        for generator, state in zip(self._by_seed(), states, strict=True):
             generator.set_state(state.cpu())
+
+
+def beside(rng: Rng, name: str) -> Rng:
+    """The stream of this name beside `rng`; `rng` itself where it is but one, as a recorded stream is."""
+    return rng.beside(name) if hasattr(rng, "beside") else rng

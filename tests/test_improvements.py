@@ -11,7 +11,7 @@ from builders import SMALL, SPEC, double_rng, make_dataset, make_trainer, small_
 from torch import nn
 
 from core.options import OptionError
-from core.rng import seed_generator
+from core.rng import SeedRng, seed_generator
 from critics import BACKUPS, CriticConfig, Critics
 from policies.base import DenoisingPolicy
 from policies.gaussian import GaussianConfig
@@ -81,7 +81,7 @@ def policies_after(improvements, backup="clipped-double-q", policy=None, steps=3
     for improvement in improvements:
         trainer = trainer_with(improvement, policy, backup)
         for step in range(steps):
-            trainer._update_policy(batch(16 * step), double_rng(SEEDS))
+            trainer._update_policy(batch(16 * step), double_rng(SEEDS), 1.0)
         results.append([p.detach() for p in trainer.policy.parameters()])
     return results
 
@@ -225,8 +225,7 @@ def test_weighted_regression_clones_the_better_actions():
         small_config("gaussian"), SEEDS, "weighted", torch.float32, batch=32, lr=1e-2, critic_lr=1e-2
     )
     object.__setattr__(trainer.parts, "improvement", WeightedRegression(beta=0.1))
-    rng = double_rng(SEEDS)
-    rng.dtype = torch.float32
+    rng = SeedRng(SEEDS, "train")
     trainer.train(data, 150, rng)
     assert (trainer.policy.mode(torch.zeros(2, 1, 4)) - 0.5).abs().max() < 0.1
 

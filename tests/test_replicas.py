@@ -154,8 +154,8 @@ def test_eta_zero_is_behaviour_cloning():
     )
     object.__setattr__(q.parts, "improvement", QMax(eta=0.0))
     batch = DATA[torch.arange(8)[None]]
-    bc._update_policy(batch, double_rng((0,)))
-    q._update_policy(batch, double_rng((0,)))
+    bc._update_policy(batch, double_rng((0,)), 1.0)
+    q._update_policy(batch, double_rng((0,)), 1.0)
     for a, b in zip(bc.policy.parameters(), q.policy.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -163,6 +163,29 @@ def test_eta_zero_is_behaviour_cloning():
 def test_an_actor_step_leaves_the_critic_alone():
     trainer = make_trainer(small_config("diffusion"), (0, 1))
     before = [p.clone() for p in trainer.critic.parameters()]
-    trainer._update_policy(DATA[torch.arange(16).view(2, 8)], double_rng((0, 1)))
+    trainer._update_policy(DATA[torch.arange(16).view(2, 8)], double_rng((0, 1)), 1.0)
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.critic.parameters(), strict=True))
     assert all(p.grad is None for p in trainer.critic.parameters())
+
+
+@pytest.mark.parametrize("policy", [name for name in POLICIES if name != "gaussian"])
+def test_every_policy_class_meets_the_same_critic_and_the_same_batches(policy):
+    started, drawn = [], []
+    for name in ("gaussian", policy):
+        trainer, rng = make_trainer(small_config(name), (0, 1)), double_rng((0, 1))
+        started.append([p.clone() for p in trainer.critic.parameters()])
+        trainer.train(DATA, 3, rng)
+        drawn.append(rng.beside("batches").integers(1000, 20))
+    assert all(torch.equal(a, b) for a, b in zip(*started, strict=True))
+    assert torch.equal(*drawn)
+
+
+def test_a_critic_beside_leaves_cloning_as_it_is():
+    alone, beside = (make_trainer(small_config("diffusion"), (0, 1), "none") for _ in range(2))
+    with_critic = make_trainer(small_config("diffusion"), (0, 1))
+    beside.critic, beside.target_critic = with_critic.critic, with_critic.target_critic
+    beside.target_policy, beside.backup = with_critic.target_policy, with_critic.backup
+    beside.optimizers["critic"] = with_critic.optimizers["critic"]
+    for trainer in (alone, beside):
+        trainer.train(DATA, 5, double_rng((0, 1)))
+    assert all(torch.equal(a, b) for a, b in zip(alone.policy.parameters(), beside.policy.parameters(), strict=True))

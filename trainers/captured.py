@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from core.rng import Rng
+from core.rng import Rng, beside
 from core.types import Transitions
 from trainers.trainer import Due, Trainer
 
@@ -30,6 +30,12 @@ class PreparedRng:
         self._rng, self._at = rng, 0
         self._draws: list[tuple[Callable[[], Tensor], Tensor]] = []
         self._known = False
+
+    def beside(self, name: str) -> PreparedRng:
+        """The stream of this name beside the one that is prepared, its draws among these and in their order."""
+        other = PreparedRng(beside(self._rng, name))
+        other._next = self._next  # type: ignore[method-assign]
+        return other
 
     def refill(self) -> None:
         """Draw what the coming step will ask for."""

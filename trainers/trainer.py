@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from core.fusion import passes
 from core.networks import NetworkConfig
 from core.options import Options, option
-from core.rng import Rng, seed_generator
+from core.rng import Rng, beside, seed_generator
 from core.types import TaskSpec, Transitions
 from critics.backups import Backup, BackupConfig, ValueBackup
 from critics.ensemble import Critic, CriticConfig, Critics
@@ -91,24 +91,20 @@ class Trainer:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ):
-        """`needs_critic`: whether to train one though the improvement needs none (a selection does, say).
-
-        `annealing`: step -> factor on every learning rate, in `train`.
-        """
+        """`needs_critic`: train one though the improvement needs none; `annealing`: step -> factor on all rates."""
         self.config, self.parts, self.step = config, parts, 0
         self.annealing = annealing
         self._penalties = Total()
         self.device = torch.device(device)
         #: how a step's work is done: as it is written, or replayed (trainers/captured.py)
         self.taking: Callable[[Due, Transitions, Rng], dict[str, Tensor]] = self.take
-        # initial weights are drawn on the CPU, so that they are the same on every device
-        init = [seed_generator(seed, "init") for seed in seeds]
 
-        def build(part: Any) -> Any:
-            built = part.build(spec, parts.network, init)
+        # drawn on the CPU, to be the same on every device; each part's apart, so that every class meets the same critic
+        def build(part: Any, stream: str) -> Any:
+            built = part.build(spec, parts.network, [seed_generator(seed, stream) for seed in seeds])
             return built.to(device, dtype) if isinstance(built, nn.Module) else built
 
-        self.policy: Policy = build(parts.policy)
+        self.policy: Policy = build(parts.policy, "init")
         self.critic: Critic | None = None
         self.target_critic: Critic | None = None
         self.target_policy: Policy | None = None
@@ -116,12 +112,12 @@ class Trainer:
         #: a frozen critic takes no step: it was trained elsewhere
         self.critic_frozen = False
         if parts.improvement.needs_critic or needs_critic:
-            self.critic = build(parts.critic)
+            self.critic = build(parts.critic, "init-critic")
             self.target_critic = frozen_copy(self.critic)
-            self.backup = build(parts.backup)
+            self.backup = build(parts.backup, "init-backup")
             if parts.backup.needs_policy:
                 self.target_policy = frozen_copy(self.policy)
-        self.regularizer: Regularizer = build(parts.regularizer)
+        self.regularizer: Regularizer = build(parts.regularizer, "init-regularizer")
         self.optimizers = {
             name: ReplicaAdam(module.parameters(), self._base_rate(name)) for name, module in self.learners().items()
         }
@@ -160,7 +156,7 @@ class Trainer:
         record: dict[str, Tensor] = {}
         with passes(self.device):
             if due.critic:
-                record |= self._update_critic(batch, rng)
+                record |= self._update_critic(batch, beside(rng, "critic"))
             if due.policy:
                 record |= self._update_policy(batch, rng, due.bonus)
         if self.target_policy is not None and due.target_policy:
@@ -174,7 +170,8 @@ class Trainer:
         record: dict[str, Tensor] = {}
         for _ in range(steps):
             self._anneal()
-            latest = self.update(dataset[rng.integers(len(dataset), self.config.batch)], rng)
+            rows = beside(rng, "batches").integers(len(dataset), self.config.batch)
+            latest = self.update(dataset[rows], rng)
             if "regularizer" in latest:
                 self._penalties.add(latest["regularizer"])
             record |= latest
