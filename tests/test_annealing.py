@@ -56,7 +56,7 @@ def test_training_takes_each_step_at_its_own_rate():
     for factor in scheduled(STEPS, STEPS)[:STEPS]:
         by_hand.optimizers["policy"].param_groups[0]["lr"] = 1e-2 * factor
         by_hand.optimizers["critic"].param_groups[0]["lr"] = 2e-2 * factor
-        by_hand.update(data[rng.integers(len(data), 8)], rng)
+        by_hand.update(data[rng.beside("batches").integers(len(data), 8)], rng)
     for module in ("policy", "critic", "target_policy"):
         for p, q in zip(getattr(ours, module).parameters(), getattr(by_hand, module).parameters(), strict=True):
             torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
@@ -124,7 +124,7 @@ def test_the_mean_penalty_is_over_the_policys_steps_since_it_was_asked():
     assert trainer.mean_penalty() is None
     other, seen, twin = make_trainer(small_config("gaussian"), (0, 1), policy_every=2), [], double_rng((0, 1))
     for _ in range(9):
-        record = other.update(data[twin.integers(len(data), 8)], twin)
+        record = other.update(data[twin.beside("batches").integers(len(data), 8)], twin)
         seen.append(record.get("regularizer"))
     trainer.train(data, 4, rng)
     torch.testing.assert_close(trainer.mean_penalty(), (seen[0] + seen[2]) / 2)

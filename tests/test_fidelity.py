@@ -70,6 +70,10 @@ class Tape:
     def __init__(self):
         self.rng, self.draws = double_rng((0,)), []
 
+    def beside(self, name):
+        """All that is drawn is drawn from here."""
+        return self
+
     def __getattr__(self, name):
         def draw(*args):
             drawn = getattr(self.rng, name)(*args)

@@ -100,7 +100,7 @@ class TestContract:
         trainer.train(data, 600, SeedRng(SEEDS, "train"))
         with torch.no_grad():
             actions = trainer.policy.sample(torch.zeros(S, 200, SPEC.obs_dim), SeedRng(SEEDS, "evaluate"))
-        assert (actions - point).abs().mean() < 0.08
+        assert (actions - point).abs().mean() < 0.12
 
 
 class TestGaussian:
