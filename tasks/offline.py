@@ -125,7 +125,7 @@ class OfflineTask(Task):
     def prepare(self) -> None:
         simulator = self.require_simulator()
         super().prepare()
-        simulator.make().close()
+        simulator.start().close()
 
     def require_simulator(self) -> Simulator:
         if self.recipe.simulator is None:

@@ -50,12 +50,7 @@ class Simulator:
     def make(self) -> Any:
         """The environment itself."""
         gymnasium = gymnasium_with(self)
-        with warnings.catch_warnings():
-            # that v4 is not the newest is known: it is the version whose physics the data's papers used
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return gymnasium.make(
-                self.env_id, max_episode_steps=self.limit, disable_env_checker=True, **self.make_options
-            )
+        return gymnasium.make(self.env_id, max_episode_steps=self.limit, disable_env_checker=True, **self.make_options)
 
     def start(self) -> Simulation:
         """A running one."""
