@@ -56,6 +56,7 @@ def _d4rl(entry: Entry, backend: str) -> Recipe:
         load=partial(d4rl_stack.transitions, entry, nearest_local(entry)) if by_stack else partial(_published, entry),
         simulator=d4rl_stack.simulator(entry.name) if by_stack else _simulator(entry),
         recorded_with="" if by_stack else RECORDED_WITH,
+        next_actions=not by_stack,
         reward=REWARDS.get(entry.domain, "raw"),
         # as Diffusion-QL: ten episodes for the -v2 tasks, a hundred for the rest
         episodes=10 if entry.name.endswith("-v2") else 100,
@@ -80,6 +81,7 @@ def _local(name: str) -> Recipe:
         load=partial(_made, name),
         simulator=dataset.simulator,
         stamped=partial(local.physics_of, name),
+        next_actions=True,
     )
 
 

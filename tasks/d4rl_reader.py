@@ -39,6 +39,8 @@ class QLearning:
     rewards: np.ndarray  # [n]
     next_observations: np.ndarray  # [n, O]
     terminals: np.ndarray  # [n] bool
+    #: what the data did next, where known; after a terminal step, which has no next, that of another episode
+    next_actions: np.ndarray | None = None  # [n, A]
 
 
 class BadFile(OptionError):
@@ -150,6 +152,7 @@ def qlearning(steps: Steps, limit: int, terminate_on_end: bool = False) -> QLear
         steps.rewards[here].astype(np.float32),
         observations[here + 1],
         steps.terminals[here],
+        steps.actions[here + 1].astype(np.float32),
     )
 
 

@@ -147,7 +147,8 @@ def _reference(metadata: dict[str, Any], env_id: str) -> tuple[float, float] | N
 def transitions(name: str, dataset: Any, parts: tuple[str | None, ...]) -> QLearning:
     """All steps of all episodes, actions scaled to [-1, 1]."""
     low, high = (bound.astype(np.float64) for bound in (dataset.action_space.low, dataset.action_space.high))
-    rows: dict[str, list[np.ndarray]] = {field: [] for field in QLearning.__dataclass_fields__}
+    fields = ("observations", "actions", "rewards", "next_observations", "terminals")
+    rows: dict[str, list[np.ndarray]] = {field: [] for field in fields}
     for episode in dataset.iterate_episodes():
         boxes = [episode.observations if part is None else episode.observations[part] for part in parts]
         obs = np.concatenate(boxes, -1, dtype=np.float32)

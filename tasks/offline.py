@@ -45,6 +45,8 @@ class Recipe:
     recorded_with: str = ""
     #: physics that the data file itself names (as `Simulator.physics`), asked where the file is here already
     stamped: Callable[[], Mapping[str, str]] | None = None
+    #: whether the data say which action was taken next
+    next_actions: bool = False
     reward: str = "raw"
     observation: str = "raw"
     episodes: int = 10
@@ -63,6 +65,7 @@ class OfflineTask(Task):
 
     def __init__(self, recipe: Recipe):
         self.recipe = recipe
+        self.has_next_actions = recipe.next_actions  # type: ignore[misc]
         self.spec = TaskSpec(recipe.name, recipe.obs_dim, recipe.act_dim)
         self._begin(recipe.defaults)
 
@@ -100,6 +103,7 @@ class OfflineTask(Task):
             _tensor(REWARDS[self.recipe.reward](data)),
             _tensor(affine(data.next_observations)),
             _tensor(self.recipe.discount * ~data.terminals),
+            None if data.next_actions is None else _tensor(np.clip(data.next_actions, -1, 1)),
         )
 
     def evaluate(self, act: Act, rng: Rng, seeds: int) -> Evaluation:

@@ -248,6 +248,11 @@ def test_a_policy_inside_another_has_options_and_takes_the_tasks():
     assert kl.names["regularizer.behaviour"] == "mixture"
 
 
+def test_sarsa_learns_where_the_data_say_what_came_next():
+    (run,) = parse("--task hopper-medium-v2 --backup sarsa --improvement weighted".split()).runs
+    assert run.names["backup"] == "sarsa"
+
+
 def test_cloning_alone_asks_no_critic_on_any_task():
     with_q, without, asked, idql = (
         parse(f"--task hopper-medium-v2 {options}".split()).runs[0]

@@ -23,7 +23,8 @@ def steps_of(content) -> Steps:
 
 
 def same(ours: QLearning, theirs: dict[str, np.ndarray]) -> None:
-    assert {field.name for field in dataclasses.fields(ours)} == set(theirs)
+    # the next actions are ours alone
+    assert {field.name for field in dataclasses.fields(ours)} == {*theirs, "next_actions"}
     for key, array in theirs.items():
         mine = getattr(ours, key)
         assert len(mine) == len(array)
@@ -44,6 +45,18 @@ def test_transitions_are_those_of_d4rl(flags, limit, has_timeouts, terminate_on_
         content["timeouts"] = np.array([timeout for _, timeout in flags])
     expected = qlearning_by_hand(content, limit, terminate_on_end)
     same(qlearning(steps_of(content), limit, terminate_on_end), expected)
+
+
+@given(FLAGS, st.booleans())
+def test_a_next_action_is_that_of_the_step_with_the_next_observation(flags, has_timeouts):
+    content = arrays((len(flags),), obs_dim=2, act_dim=1, terminal=(), timeouts=has_timeouts)
+    content["observations"] = np.arange(2.0 * len(flags)).reshape(-1, 2)
+    content["terminals"] = np.array([terminal for terminal, _ in flags])
+    if has_timeouts:
+        content["timeouts"] = np.array([timeout for _, timeout in flags])
+    made = qlearning(steps_of(content), 5)
+    following = (made.next_observations[:, 0] / 2).astype(int)
+    np.testing.assert_array_equal(made.next_actions, content["actions"][following].astype(np.float32))
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=12), st.integers(1, 6))
