@@ -109,7 +109,8 @@ PRESETS: dict[str, Preset] = {
         _parts("perturbed", "bc", "q-max", "soft-clipped", "argmax-q"),
         "arXiv 1812.02900",
         "Q reaches the perturbation alone. The release acts by the first head of the critic, here by the smallest "
-        "target head; its layers are 400-300 (750-750 in the VAE), here all alike.",
+        "target head, and its targets perturb samples of the current VAE, here of its average; layers are "
+        "400-300 (750-750 in the VAE), here all alike.",
         {"policy.base": "cvae", **_BCQ},
         {
             "network.hidden": 400,
