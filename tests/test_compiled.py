@@ -66,7 +66,9 @@ class TestTraining:
         # No prediction of x0 comes within rounding of the box's edge in this draw. Where one does, its gradient passes
         # in one form and not in the other, and from there that replica differs: no tolerance holds for every draw.
         for a, b in zip(*(trained(name, on, torch.float32, 200) for on in (False, True)), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+            # networks `[S, ...]` to 1e-5; of the record `[S]`, ratios of means near 0 magnify what they are made of
+            tolerance = 1e-5 if a.dim() > 1 else 1e-4
+            torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
     def test_released_numbers(self, compiled):
         test_parity.test_eight_training_steps()
