@@ -56,7 +56,7 @@ def test_loss_is_the_regression_of_the_velocity_on_the_straight_path():
 
 @pytest.mark.slow
 def test_recovers_a_density_of_two_modes():
-    """Within a quarter of what a Gaussian is off; 0.035 is measured."""
-    distance, share = two_mode_error(cloned(FlowConfig(), TWO_MODES, steps=1500))
+    """Within a quarter of what a Gaussian is off; 0.047 is measured."""
+    distance, share = two_mode_error(cloned(FlowConfig(), TWO_MODES, steps=2500))
     assert distance < 0.055
     assert share < 0.05
