@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import contextlib
 import shutil
 
 import pytest
@@ -271,6 +272,8 @@ def test_truncated_chains_train(config, grad_steps):
 @pytest.mark.parametrize(("target", "weighting"), [("epsilon", "uniform"), ("x0", "min-snr"), ("v", "min-snr")])
 def test_each_target_finds_the_bandits_modes_at_the_full_toy_budget(target, weighting):
     """With every level weighted alike x0 does not: its effort goes to levels where sampling has little use for it."""
+    with contextlib.suppress(fusion.NoCompiler):
+        fusion.fuse()
     options = ["--policy.target", target, "--policy.weighting", weighting, "--seeds", "0", "1", "2"]
     (run,) = parse(["--bc-only", "--steps", "100000", *options]).runs
     task = make_task(run.task)
