@@ -77,8 +77,8 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunCo
     inner, _ = names_parser(nested_defaults(map(choose, requests))).parse_known_args(arguments)
     within = {key: name for key, name in vars(inner).items() if "." in key and name is not None}
     requests = [dataclasses.replace(request, names={**request.names, **within}) for request in requests]
-    selections = early.selection or list(dict.fromkeys(choose(request)["selection"] for request in requests))
     chosen, first = [choose(request) for request in requests], requests[0]
+    selections = early.selection or list(dict.fromkeys(names["selection"] for names in chosen))
     defaults = ChainMap(of_preset(first), dict(make_task(early.task, early.backend).defaults))
     parser = full_parser(chosen, selections, defaults, default_budget(first, chosen[0]))
     known, unknown = parser.parse_known_args(arguments)

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -46,15 +47,13 @@ def carry_out(
     failures = []
     due = [run for run in runs if not only or run.label in only]
     for run in due:
-        if (directory / run.label).exists():
-            if not results.read_config(directory / run.label)["interrupted"]:
-                print(f"{run.label}: already there", file=sys.stderr)
-                continue
-            print(f"{run.label}: was interrupted, made anew", file=sys.stderr)
-            shutil.rmtree(directory / run.label)
+        if _is_done(directory, run.label):
+            continue
         try:
             with results.new_directory(directory / run.label) as partial:
                 interrupted = groups.carry_out(run, task, device, partial, at_once)
+                # what an interrupted run left is kept until there is something in its place
+                shutil.rmtree(directory / run.label, ignore_errors=True)
         except runner.Diverged as error:
             failures.append(str(error))
             continue
@@ -66,6 +65,15 @@ def carry_out(
     if failures:
         raise runner.Diverged("; ".join(failures))
     return report(directory, task, study)
+
+
+def _is_done(directory: Path, label: str) -> bool:
+    """Whether the run is there and whole; says what becomes of one that is there."""
+    if not (directory / label).exists():
+        return False
+    interrupted = results.read_config(directory / label)["interrupted"]
+    print(f"{label}: {'was interrupted, made anew' if interrupted else 'already there'}", file=sys.stderr)
+    return not interrupted
 
 
 def report(directory: Path, task: Task, study: str | None) -> str:
@@ -96,7 +104,7 @@ def claim(runs: Sequence[RunConfig], directory: Path) -> None:
         raise OptionError(f"--out {directory}: already holds the comparison of {', '.join(listed)}; name a new one")
     for run in runs:
         if (directory / run.label).is_dir():
-            there = results.read_config(directory / run.label)
+            there = _readable(directory, run.label)
             asked = json.loads(json.dumps(run.record()))
             changed = [key for key, value in asked.items() if key != "views" and there.get(key) != value]
             if [{**view, "forwards": None} for view in there["views"]] != [
@@ -107,3 +115,10 @@ def claim(runs: Sequence[RunConfig], directory: Path) -> None:
                 raise OptionError(
                     f"--out {directory}: already holds {run.label} with other {', '.join(changed)}; name a new one"
                 )
+
+
+def _readable(directory: Path, label: str) -> dict[str, Any]:
+    try:
+        return results.read_config(directory / label)
+    except (OSError, ValueError):
+        raise OptionError(f"--out {directory}: {label}/config.json cannot be read; name a new directory") from None

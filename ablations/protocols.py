@@ -12,7 +12,7 @@ before. Axes: M evaluations of a run, S seeds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,7 @@ def by_protocol(directory: Path) -> pd.DataFrame:
     A run has a row only where there is something to choose from: a metric `score` at two evaluations or more. Offline
     rules are left out where no loss says how close the policy is to the data.
     """
-    frames = [_of_run(run, config) for run, config in _with_configs(directory)]
-    return pd.DataFrame([row for rows in frames for row in rows])
+    return pd.DataFrame([row for run in results.run_directories(directory) for row in _of_run(run)])
 
 
 def as_metrics(chosen: pd.DataFrame) -> pd.DataFrame:
@@ -121,13 +120,8 @@ def published_top_k(task: str) -> int:
     return row.top_k if row else TOP_K
 
 
-def _with_configs(directory: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for run in results.run_directories(directory):
-        yield run, results.read_config(run)
-
-
-def _of_run(run: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
-    metrics = results.load_run(run)
+def _of_run(run: Path) -> list[dict[str, Any]]:
+    config, metrics = results.read_config(run), results.load_run(run)
     scores, top_k = metrics[metrics["metric"] == SCORE], published_top_k(config["task"])
     rows = []
     for key, curve in scores.groupby(CURVE, sort=False):

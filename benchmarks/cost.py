@@ -1,6 +1,6 @@
 """python -m benchmarks.cost: how a step's time grows, one size at a time, and what else a run spends time on.
 
-python -m benchmarks.cost                   all parts, some four minutes
+python -m benchmarks.cost                   all parts, some two minutes
 python -m benchmarks.cost --parts S hidden  some of them; the others' rows stay as they are
 
 Writes cost.csv, milliseconds for each value with quartiles over rounds, and draws seed_rate.png from the part S.

@@ -58,11 +58,11 @@ def fuse(on: bool = True, precision: str = "float32") -> None:
     """
     global _on, _half
     half = precision == "bf16"
+    by_kernels = on and half and native.has_half()
     if on:
-        native.library(torch.float32, half and native.has_half())
+        native.library(torch.float32, by_kernels)
         native.reuse_memory()
-    _on, _half = on, half
-    native.half_products = on and half and native.has_half()
+    _on, _half, native.half_products = on, half, by_kernels
 
 
 def passes(device: torch.device) -> contextlib.AbstractContextManager[Any]:

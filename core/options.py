@@ -79,6 +79,11 @@ def _violation(value: Any, limits: Any) -> str | None:
     return None
 
 
+def first_line(error: Exception) -> str:
+    """The first line of a message that says something, for a message of ours; the error's type where there is none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def dashed(error: OptionError) -> str:
     """The message, with the option it starts with as it is written on the command line."""
     option, _, rest = str(error).partition(" ")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.options import OptionError
+from core.options import OptionError, first_line
 
 #: how far beyond [-1, 1] an action may lie: rounding of a tanh or of a scaling
 ACTION_SLACK = 1e-4
@@ -86,7 +86,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
                 raise BadFile(f"{path}: has no {', '.join(missing)}; it has {_shown(file)}")
             return {key: _numeric(path, key, file) for key in (*KEYS, "timeouts") if key in file}
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or _first_line(error)
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise BadFile(
             f"{path}: cannot be read as HDF5 ({reason}); damaged or incomplete? delete it to fetch it again"
         ) from None
@@ -95,10 +95,6 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 def _shown(file) -> str:
     names = sorted(map(str, file))
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "nothing"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _numeric(path: Path, key: str, file) -> np.ndarray:

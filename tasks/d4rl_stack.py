@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from core.options import OptionError
+from core.options import OptionError, first_line
 from tasks.d4rl_files import locate
 from tasks.d4rl_names import D4RL, Entry
 from tasks.d4rl_reader import QLearning, load
@@ -118,8 +118,7 @@ def simulator(name: str) -> StackSimulator:
     try:
         gym = _registered(MODULES[entry.domain])
     except Exception as error:  # mujoco-py raises a bare Exception where MuJoCo is not found
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise OptionError(f"--backend d4rl: d4rl does not start ({reason}); {INSTALL}") from None
+        raise OptionError(f"--backend d4rl: d4rl does not start ({first_line(error)}); {INSTALL}") from None
     if name not in gym.envs.registry.env_specs:
         raise OptionError(f"--backend d4rl: d4rl {installed('d4rl')} registers no {name}")
     return StackSimulator(name, entry.limit, module=MODULES[entry.domain])

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from core.options import OptionError
+from core.options import OptionError, first_line
 from tasks.collect import local
 from tasks.d4rl_names import ADROIT, LOCOMOTION
 from tasks.d4rl_reader import BadFile, QLearning
@@ -55,7 +55,7 @@ class MinariSimulator(Simulator):
             spec = EnvSpec.from_json(self.described)
             return gymnasium.make(spec, max_episode_steps=self.limit, disable_env_checker=True)
         except (ImportError, gymnasium.error.Error) as error:
-            raise OptionError(f"{self.env_id}: its environment cannot be made ({_first_line(error)})") from None
+            raise OptionError(f"{self.env_id}: its environment cannot be made ({first_line(error)})") from None
 
     def physics(self) -> dict[str, str]:
         """What computed the motion: packages with versions, and the environment."""
@@ -102,9 +102,9 @@ def _dataset(name: str):
             return minari.load_dataset(identity, download=not there)
     except Exception as error:  # what a download raises depends on the service behind it
         if there:
-            raise BadFile(f"{folder}: cannot be read as a dataset of Minari ({_first_line(error)})") from None
+            raise BadFile(f"{folder}: cannot be read as a dataset of Minari ({first_line(error)})") from None
         raise OptionError(
-            f"{name}: not in {folder}, and it cannot be downloaded ({_first_line(error)}); "
+            f"{name}: not in {folder}, and it cannot be downloaded ({first_line(error)}); "
             f"put it there by hand, or use --task {nearest_local(identity)}, which makes its own data"
         ) from None
 
@@ -113,10 +113,6 @@ def nearest_local(identity: str) -> str:
     """The task whose name shares most words with the id."""
     words = set(re.split(r"[-/_]", identity.lower()))
     return max(local.LOCAL, key=lambda name: len(words & set(re.split(r"[-:]", name))))
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _is_box(space: Any) -> bool:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.options import first_line
 from tasks.d4rl_files import find
 from tasks.d4rl_reader import BadFile, QLearning
 from tasks.offline import Recipe
@@ -113,7 +114,7 @@ def read(path: Path, obs_dim: int, act_dim: int) -> dict[str, np.ndarray]:
                 raise BadFile(f"{path}: has no {', '.join(missing)}; it has {', '.join(file.files) or 'nothing'}")
             arrays = {key: file[key] for key in (*KEYS, "button_states") if key in file}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise BadFile(f"{path}: cannot be read as npz ({reason}); damaged? delete it to fetch it again") from None
     count = len(arrays["terminals"]) if arrays["terminals"].ndim == 1 else -1
     for key, array in arrays.items():

@@ -209,7 +209,7 @@ class Trainer:
         record |= {"critic_loss": loss, "critic_grad_norm": norms, "target_q": target.mean(-1)}
         return {name: value.detach() for name, value in record.items()}
 
-    def _update_policy(self, batch: Transitions, rng: Rng, bonus_weight: float = 1.0) -> dict[str, Tensor]:
+    def _update_policy(self, batch: Transitions, rng: Rng, bonus_weight: float) -> dict[str, Tensor]:
         penalty = self.regularizer(self.policy, batch, rng)
         with untracked(self.critic, self.backup):
             terms = self.parts.improvement(self.policy, self.critics(), batch, rng)
