@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         command = parse(arguments)
         comparison.claim(command.runs, command.out)
-        note = runner.fuse_if_it_pays(command.compile, command.runs, command.device, command.precision)
+        note = runner.fuse_if_it_pays(command.compile, command.runs, command.device)
         if note:
             print(note, file=sys.stderr)
         table = comparison.carry_out(

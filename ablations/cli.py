@@ -37,7 +37,6 @@ class Invocation:
     out: Path
     device: torch.device
     compile: str
-    precision: str = "float32"
     seeds_at_once: int | None = None
     study: str | None = None
     only: tuple[str, ...] = ()
@@ -63,7 +62,6 @@ def parse(arguments: Sequence[str]) -> Invocation:
         out,
         _device(known.device),
         known.compile,
-        known.precision,
         known.seeds_at_once,
         early.study,
         tuple(early.only),
@@ -95,6 +93,7 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunCo
         "seeds": tuple(known.seeds),
         "label": label,
         "critic_from": known.critic_from,
+        "precision": known.precision,
     }
     runs = [make_run(dataclasses.replace(request, **common)) for request in requests]
     for run in runs:

@@ -40,7 +40,7 @@ def carry_out(
     task.prepare()
     if len(runs) == 1 and study is None:
         with results.new_directory(directory) as partial:
-            groups.carry_out(runs[0], task, device, partial, at_once)
+            groups.carry_out(runs[0], task.under(runs[0].transforms), device, partial, at_once)
             return report(partial, task, study)
     directory.mkdir(parents=True, exist_ok=True)
     results.write_json(directory / "comparison.json", {"study": study, "runs": [run.label for run in runs]})
@@ -51,7 +51,7 @@ def carry_out(
             continue
         try:
             with results.new_directory(directory / run.label) as partial:
-                interrupted = groups.carry_out(run, task, device, partial, at_once)
+                interrupted = groups.carry_out(run, task.under(run.transforms), device, partial, at_once)
                 # what an interrupted run left is kept until there is something in its place
                 shutil.rmtree(directory / run.label, ignore_errors=True)
         except runner.Diverged as error:

@@ -21,6 +21,7 @@ from core.options import OptionError, dashed
 from critics import BACKUPS, CriticConfig
 from policies import POLICIES
 from tasks import make_task
+from tasks.transforms import TransformConfig
 from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig
 from trainers.trainer import Parts
 
@@ -32,7 +33,12 @@ CHOICES: dict[str, Mapping[str, type]] = {
     "backup": BACKUPS,
 }
 #: the parts of which there is one
-FIXED: dict[str, type] = {"critic": CriticConfig, "network": NetworkConfig, "trainer": TrainerConfig}
+FIXED: dict[str, type] = {
+    "critic": CriticConfig,
+    "network": NetworkConfig,
+    "trainer": TrainerConfig,
+    "task": TransformConfig,
+}
 DEFAULT_CHOICES = {"regularizer": "bc", "improvement": "q-max", "backup": "clipped-double-q", "selection": "one"}
 
 
@@ -55,6 +61,7 @@ class Request:
     label: str | None = None
     critic_from: str | None = None
     backend: str = "gymnasium"
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -70,9 +77,12 @@ class RunConfig:
     trainer: TrainerConfig
     budget: Budget
     seeds: tuple[int, ...]
+    transforms: TransformConfig
     #: directory of the run whose critic this one is given, frozen
     critic_from: str | None = None
     backend: str = "gymnasium"
+    #: of matrix products
+    precision: str = "float32"
 
     @property
     def needs_critic(self) -> bool:
@@ -88,11 +98,16 @@ class RunConfig:
             "backend": self.backend,
             "preset": self.preset,
             "names": self.names,
-            "options": {**options, "trainer": dataclasses.asdict(self.trainer)},
+            "options": {
+                **options,
+                "trainer": dataclasses.asdict(self.trainer),
+                "task": dataclasses.asdict(self.transforms),
+            },
             "views": [view.record() for view in self.views],
             **dataclasses.asdict(self.budget),
             "seeds": list(self.seeds),
             "critic_from": self.critic_from,
+            "precision": self.precision,
         }
 
 
@@ -109,6 +124,8 @@ def of_preset(request: Request) -> dict[str, Any]:
     if request.names.get("policy", row.parts["policy"]) != row.parts["policy"]:
         # another class's options may have the same names and mean something else
         options = {key: value for key, value in options.items() if not key.startswith("policy.")}
+    if not make_task(request.task, request.backend).has_transforms:
+        options = {key: value for key, value in options.items() if not key.startswith("task.")}
     of_paper = published(request)
     if of_paper:
         options |= {
@@ -182,6 +199,8 @@ def make_run(request: Request) -> RunConfig:
     problem = refusal(names, parts, views, task.has_next_actions)
     if problem:
         raise OptionError(problem)
+    if built["task"] != TransformConfig() and not task.has_transforms:
+        raise OptionError(f"--task.reward, --task.observation: {request.task} is learned from as it is; leave them out")
     budget = make_budget(request, names)
     return RunConfig(
         request.label or _label(request, names),
@@ -193,8 +212,10 @@ def make_run(request: Request) -> RunConfig:
         built["trainer"],
         budget,
         request.seeds,
+        built["task"],
         request.critic_from,
         request.backend,
+        request.precision,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pickle
 from pathlib import Path
 from typing import Any
@@ -30,20 +29,19 @@ def check(run: RunConfig) -> None:
     if missing:
         there = " ".join(map(str, record["seeds"]))
         raise OptionError(f"{where}: has no seed {', '.join(map(str, missing))}; use --seeds {there} or some of them")
-    parts = ["critic", "network"] + (["backup"] if run.parts.backup.has_value else [])
+    parts = ["critic", "network", "task"] + (["backup"] if run.parts.backup.has_value else [])
     if "backup" in parts and record["names"]["backup"] != run.names["backup"]:
         raise OptionError(
             f"{where}: was trained with backup {record['names']['backup']}, and {run.label} asks V of "
             f"{run.names['backup']}; name a run with --backup {run.names['backup']}"
         )
     for part in parts:
-        asked = dataclasses.asdict(getattr(run.parts, part))
+        asked = run.record()["options"][part]
         for name, stored in record["options"][part].items():
             if asked.get(name) != stored:
                 flag = f"--{part}.{name}".replace("_", "-")
-                raise OptionError(
-                    f"{where}: was trained with {flag} {stored}, not {asked.get(name)}; add {flag} {stored}"
-                )
+                remedy = "leave it out" if stored is None else f"add {flag} {stored}"
+                raise OptionError(f"{where}: was trained with {flag} {stored}, not {asked.get(name)}; {remedy}")
 
 
 def give(run: RunConfig, trainer: Trainer) -> None:

@@ -94,7 +94,7 @@ PRESETS: dict[str, Preset] = {
     "td3+bc": Preset(
         _parts("deterministic", "squared-error", "q-max", "clipped-double-q", "mode"),
         "arXiv 2106.06860",
-        "The release standardises observations (mean 0, deviation 1), which no task here does.",
+        "The release standardises observations (--task.observation z-score).",
         {
             "improvement.eta": 2.5,
             "improvement.head": "first",
@@ -103,7 +103,13 @@ PRESETS: dict[str, Preset] = {
             "backup.noise_clip": 0.5,
             **_DELAYED,
         },
-        {"network.hidden": 256, "network.depth": 2, "network.activation": "relu", "trainer.batch": 256},
+        {
+            "network.hidden": 256,
+            "network.depth": 2,
+            "network.activation": "relu",
+            "trainer.batch": 256,
+            "task.observation": "z-score",
+        },
     ),
     "bcq": Preset(
         _parts("perturbed", "bc", "q-max", "soft-clipped", "argmax-q"),
@@ -157,8 +163,9 @@ PRESETS: dict[str, Preset] = {
     "iql": Preset(
         _parts("gaussian", "bc", "weighted", "expectile", "mode"),
         "arXiv 2110.06169",
-        "tau 0.7 and beta 1/3 are the locomotion tasks' (antmaze: 0.9 and 1/10). The release's Gaussian has one "
-        "deviation for all states, an unsquashed density around a tanh mean, and rescaled rewards, which are not here.",
+        "tau 0.7, beta 1/3 and the release's rescaled rewards are the locomotion tasks' (antmaze: 0.9, 1/10 and "
+        "--task.reward iql-antmaze). The release's Gaussian, with one deviation for all states and an unsquashed "
+        "density around a tanh mean, is not here.",
         {
             "policy.bound": "tanh",
             "improvement.form": "exp",
@@ -167,7 +174,13 @@ PRESETS: dict[str, Preset] = {
             "improvement.clip": 100.0,
             "backup.expectile": 0.7,
         },
-        {"network.hidden": 256, "network.depth": 2, "network.activation": "relu", "trainer.batch": 256},
+        {
+            "network.hidden": 256,
+            "network.depth": 2,
+            "network.activation": "relu",
+            "trainer.batch": 256,
+            "task.reward": "iql-locomotion",
+        },
     ),
     "awr": Preset(
         _parts("gaussian", "bc", "weighted", "clipped-double-q", "mode"),

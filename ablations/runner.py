@@ -160,7 +160,6 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
         "policy_parameters": parameters,
         "policy_forwards_per_action": outcome.trainer.policy.forwards_per_action,
         "seconds": round(outcome.seconds, 1),
-        "precision": fusion.precision(),
         "physics": task.physics,
         "environment": results.environment(),
     }
@@ -183,12 +182,13 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
     checkpoint.save(directory / "checkpoint.pt", outcome.trainer, outcome.rng)
 
 
-def fuse_if_it_pays(choice: str, runs: list[RunConfig], device: torch.device, precision: str = "float32") -> str | None:
+def fuse_if_it_pays(choice: str, runs: list[RunConfig], device: torch.device) -> str | None:
     """Set the compiled kernels as asked: auto uses them where they are built, or the run is long enough to build them.
 
     Returns one line to show where a compiler was wanted and there is none. On the CPU only the kernels have bf16, so
     asking for it without them raises `OptionError`.
     """
+    precision = runs[0].precision
     half = precision == "bf16"
     if half and device.type == "cpu" and (choice == "off" or not native.has_half()):
         why = "needs --compile" if choice == "off" else "needs a processor with avx512_bf16 instructions"

@@ -130,9 +130,9 @@ def _loaded(dtype: torch.dtype) -> ctypes.CDLL:
 
 
 def call(name: str, rows: int, weights: Sequence[Tensor], biases: Sequence[Tensor], *arguments) -> None:
-    """Run a kernel on the network of these parameters (`[lead, in, out]`, `[lead, out]`) and `rows` rows for each."""
-    lead, inputs, hidden = weights[0].shape
-    threads = torch.get_num_threads()
+    """Run a kernel on the network of these parameters (`[*lead, in, out]`, `[*lead, out]`) and `rows` rows for each."""
+    *leading, inputs, hidden = weights[0].shape
+    lead, threads = math.prod(leading), torch.get_num_threads()
     shape = (lead, rows, inputs, hidden, len(weights) - 1, weights[-1].shape[-1], pieces(lead, threads), threads)
     w, b = pointers(weights), pointers(biases)
     net = _Net(*shape, ctypes.addressof(w), ctypes.addressof(b))

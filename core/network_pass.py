@@ -48,13 +48,12 @@ def run(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tenso
 class _Network(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, keep: bool, *parameters: Tensor) -> Tensor:
-        lead = parameters[0].shape[:-2]
-        weights, biases = _flat(parameters[::2], 2), _flat(parameters[1::2], 1)
+        lead, weights, biases = parameters[0].shape[:-2], parameters[::2], parameters[1::2]
         # the heads of a critic share their input
         share = lead[-1] if len(lead) > 1 and x.stride(len(lead) - 1) == 0 else 1
         shared = (x.select(len(lead) - 1, 0) if share > 1 else x).contiguous()
-        rows, count, hidden = x.shape[-2], len(weights[0]), weights[0].shape[-1]
-        kept = x.new_empty(len(weights) - 1, count * rows, native.padded(hidden, x.dtype)) if keep else None
+        rows, hidden = x.shape[-2], weights[0].shape[-1]
+        kept = x.new_empty(len(weights) - 1, *lead, rows, native.padded(hidden, x.dtype)) if keep else None
         out = x.new_empty(*lead, rows, weights[-1].shape[-1])
         native.call("mlp_forward", rows, weights, biases, share, shared, kept, out)
         if keep:
@@ -68,7 +67,7 @@ class _Network(torch.autograd.Function):
         needs_x, _, *needs = ctx.needs_input_grad
         if torch.is_grad_enabled():
             return _differentiable(x, parameters, grad, ctx.needs_input_grad)
-        weights, biases = _flat(parameters[::2], 2), _flat(parameters[1::2], 1)
+        weights, biases = parameters[::2], parameters[1::2]
         of_x = torch.empty(x.shape, dtype=x.dtype) if needs_x else None
         of_weights = [torch.empty_like(w) for w in weights] if any(needs) else None
         of_biases = [torch.empty_like(b) for b in biases] if any(needs) else None
@@ -78,11 +77,7 @@ class _Network(torch.autograd.Function):
         if of_weights is None or of_biases is None:
             return of_x, None, *[None] * len(parameters)
         of_parameters = [g for pair in zip(of_weights, of_biases, strict=True) for g in pair]
-        return of_x, None, *[g.view_as(p) for g, p in zip(of_parameters, parameters, strict=True)]
-
-
-def _flat(parameters: Sequence[Tensor], trailing: int) -> list[Tensor]:
-    return [p.detach().flatten(0, -1 - trailing) for p in parameters]
+        return of_x, None, *of_parameters
 
 
 def _differentiable(x: Tensor, parameters: list[Tensor], grad: Tensor, needed: tuple[bool, ...]):

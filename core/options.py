@@ -64,7 +64,7 @@ class Options:
 
 
 def _violation(value: Any, limits: Any) -> str | None:
-    if limits["choices"] is not None and value not in limits["choices"]:
+    if limits["choices"] is not None and value is not None and value not in limits["choices"]:
         return "must be one of " + ", ".join(str(choice) for choice in limits["choices"])
     if not isinstance(value, int | float):
         return None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from core.rng import Rng
 from core.types import TaskSpec, Transitions
+from tasks.transforms import TransformConfig
 
 #: observations `[S, B, O]` and randomness -> actions `[S, B, A]`
 Act = Callable[[Tensor, Rng], Tensor]
@@ -31,12 +32,18 @@ class Task(ABC):
     has_next_actions: ClassVar[bool] = False
     #: whether every episode is one step, so that no next value is ever asked for
     one_step: ClassVar[bool] = False
+    #: whether rewards and observations can be transformed before learning
+    has_transforms: ClassVar[bool] = False
     #: options this task starts from, as on the command line without dashes: {"policy.T": 50, "backup": ...}
     defaults: ClassVar[dict[str, Any]] = {}
     #: names of the figures in `ablations.figures` that show runs of it
     figures: ClassVar[tuple[str, ...]] = ("curves",)
     #: metric -> what it means, for the table and the figure; the first ones are the headline
     metrics: ClassVar[dict[str, str]] = {}
+
+    def under(self, transforms: TransformConfig) -> Task:
+        """This task with rewards and observations transformed as asked; `has_transforms` says whether they can be."""
+        return self
 
     @property
     def physics(self) -> dict[str, str]:

@@ -5,6 +5,8 @@ Axes: S seeds, E episodes, O observation, A action, n transitions.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +26,7 @@ from tasks.d4rl_reader import QLearning
 from tasks.fleet import Fleet, Workers, launch
 from tasks.rollout import rollout
 from tasks.simulators import Simulator
-from tasks.transforms import OBSERVATIONS, REWARDS, Affine
+from tasks.transforms import OBSERVATIONS, REWARDS, Affine, TransformConfig
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Recipe:
 
 class OfflineTask(Task):
     recipe: Recipe
+    has_transforms = True
     metrics = {
         "score": "normalised return: 0 is a random policy, 100 an expert",
         "return": "mean undiscounted return of an episode",
@@ -76,6 +79,16 @@ class OfflineTask(Task):
         self._affine: Affine | None = None
         self._fleets: dict[int, Fleet | Workers] = {}
         self._warned = False
+
+    def under(self, transforms: TransformConfig) -> OfflineTask:
+        """Of the same data, and judged in the same simulators."""
+        said = {name: value for name, value in dataclasses.asdict(transforms).items() if value is not None}
+        if not said:
+            return self
+        self.data()
+        other = copy.copy(self)
+        other.recipe, other._affine = dataclasses.replace(self.recipe, **said), None
+        return other
 
     @property
     def physics(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What published methods do to rewards and observations before learning, by name.
+"""What published methods do to rewards and observations before learning, by name, and the options that choose.
 
 Axes: n transitions, O observation. Nothing here sees the simulator: scores are always of the rewards as they are.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.options import Options, option
 from tasks.d4rl_reader import QLearning
 
 Rewards = Callable[[QLearning], np.ndarray]
@@ -82,3 +83,15 @@ def z_score(data: QLearning) -> Affine:
 
 
 OBSERVATIONS: dict[str, Callable[[QLearning], Affine]] = {"raw": identity, "z-score": z_score}
+
+
+@dataclass(frozen=True)
+class TransformConfig(Options):
+    """What learning is shown instead of rewards and observations as they are; None: what the task's own paper does."""
+
+    reward: str | None = option(
+        None, "what is done to rewards before learning; scores are of rewards as they are", choices=tuple(REWARDS)
+    )
+    observation: str | None = option(
+        None, "what is done to observations, in the data and in the simulator", choices=tuple(OBSERVATIONS)
+    )

@@ -11,6 +11,7 @@ import torch
 from builders import double_rng, make_dataset, make_trainer, small_config
 
 from ablations import runner
+from ablations.cli import parse
 from core import fusion, native, network_pass
 from core.rng import SeedRng
 from policies import POLICIES
@@ -190,7 +191,7 @@ def test_without_a_compiler_one_line_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     native.library.cache_clear()
     try:
-        note = runner.fuse_if_it_pays("on", [], torch.device("cpu"))
+        note = runner.fuse_if_it_pays("on", parse([]).runs, torch.device("cpu"))
     finally:
         native.library.cache_clear()
     assert "no working C++ compiler" in note

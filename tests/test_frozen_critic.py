@@ -54,6 +54,7 @@ REFUSED = {
     "--policy cvae --seeds 0 1 3": "has no seed 1, 3; use --seeds 4 0 7 or some of them",
     "--policy cvae --seeds 0 --critic.heads 3": "trained with --critic.heads 2, not 3; add --critic.heads 2",
     "--policy cvae --seeds 0 --network.depth 2": "trained with --network.depth 1, not 2; add --network.depth 1",
+    "--policy cvae --seeds 0 --task.reward standardise": "bandit is learned from as it is; leave them out",
     "--preset iql --seeds 0 --backup.expectile 0.6": "not 0.6; add --backup.expectile 0.7",
 }
 

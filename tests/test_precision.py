@@ -12,6 +12,7 @@ from builders import make_dataset, make_trainer, small_config
 from test_compiled import needs_compiler
 
 from ablations import runner
+from ablations.cli import parse
 from core import fusion, native, network_pass
 from core.options import OptionError
 from core.rng import SeedRng
@@ -20,6 +21,7 @@ from run_ablation import main
 needs_half = pytest.mark.skipif(not native.has_half(), reason="no avx512_bf16")
 #: 8 bits of mantissa: a product's relative error, averaged over many terms, stays below this
 ROUNDING = 2.0**-7
+BF16 = ["--precision", "bf16"]
 
 
 def error(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -80,13 +82,13 @@ def test_what_is_learned_stays_single_precision_and_near(kernels):
 
 def test_the_cpu_needs_its_kernels():
     with pytest.raises(OptionError, match="--precision bf16: needs --compile"):
-        runner.fuse_if_it_pays("off", [], torch.device("cpu"), "bf16")
+        runner.fuse_if_it_pays("off", parse(BF16).runs, torch.device("cpu"))
 
 
 def test_a_processor_without_the_instruction_refuses(monkeypatch):
     monkeypatch.setattr(native, "has_half", lambda: False)
     with pytest.raises(OptionError, match="avx512_bf16"):
-        runner.fuse_if_it_pays("auto", [], torch.device("cpu"), "bf16")
+        runner.fuse_if_it_pays("auto", parse(BF16).runs, torch.device("cpu"))
 
 
 @needs_compiler

@@ -9,6 +9,7 @@ import pytest
 from ablations.config import CHOICES, Request, make_run
 from ablations.presets import PARTS, PRESETS
 from critics import BACKUPS
+from tasks.transforms import TransformConfig
 from trainers import SELECTIONS
 
 REGISTRIES = {**CHOICES, "selection": SELECTIONS}
@@ -34,6 +35,9 @@ def test_parts_and_options_exist_and_reach_the_run(name, released):
     built = {part: getattr(run.parts, part) for part in (*CHOICES, "critic", "network")}
     # the bandit is a one-step task, whose backup does nothing
     built |= {"trainer": run.trainer, "selection": run.views[0].selection, "backup": BACKUPS[names["backup"]]()}
+    # and its data are learned from as they are
+    assert run.transforms == TransformConfig()
+    built["task"] = make_run(Request("hopper-medium-v2", preset=name, as_released=released)).transforms
     for part, chosen in names.items():
         assert isinstance(built[part], REGISTRIES[part][chosen])
     for key, value in options.items():

@@ -82,6 +82,8 @@ def test_a_comparison_cut_off_goes_on_where_it_stopped(tmp_path, monkeypatch, ca
     monkeypatch.setattr(runner, "write", original)
     assert run(tmp_path, command.replace("--steps 3", "--steps 4"))[0] == 2
     assert "already holds gaussian-bc with other steps" in capsys.readouterr().err
+    assert run(tmp_path, f"{command} --precision bf16")[0] == 2
+    assert "already holds gaussian-bc with other precision" in capsys.readouterr().err
     assert run(tmp_path, command)[0] == 0
     assert kept == (tmp_path / "out" / "gaussian-bc" / "config.json").stat().st_mtime_ns
     assert set(pd.read_csv(tmp_path / "out" / "summary.csv")["label"]) == {"gaussian-bc", "cvae-bc"}
