@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from core import native, network_pass
-from core.fusion import fusable
-from core.mish import mish_and_slope
+from core.fusion import fusable, fused
+from core.mish import mish, mish_and_slope
+from core.networks import MLP
 
 
 @fusable
@@ -142,6 +143,26 @@ class _Chain(torch.autograd.Function):
         native.call("chain_backward", rows, weights, of_biases, *given)
         pairs = zip(of_biases[1:], of_weights[1:], strict=True)
         return None, None, None, of_context, of_time, None, of_weights[0], *[g for pair in pairs for g in pair]
+
+
+def covers(net: MLP) -> bool:
+    """Whether `run_through` serves this network, here and now."""
+    # a chain written by hand would not have its products rounded
+    rounded = torch.is_autocast_enabled(net.layers[0].weight.device.type)
+    return fused() and net.activation is mish and not rounded
+
+
+def run_through(
+    net: MLP, of_x: Tensor, context: Tensor, at_time: Tensor, noise: Tensor, coefficients: Tensor, clip: float
+) -> Tensor:
+    """`run_chain` with the layers of `net` after its first, of which `of_x` `[S, A, h]` is the part for x.
+
+    Noise may be `[S, 1, B, A]` where the coefficients have none after the first.
+    """
+    layers = net.layers[1:]
+    weights = [of_x, *(layer.weight for layer in layers)]
+    noise = noise.expand(-1, len(coefficients) + 1, -1, -1)
+    return run_chain(noise, coefficients, clip, context, at_time, weights, [layer.bias for layer in layers])
 
 
 def run_chain(

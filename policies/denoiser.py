@@ -15,13 +15,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from core.fusion import fused
-from core.mish import mish
 from core.networks import MLP, NetworkConfig, TimeEmbedding, affine
 from core.options import OptionError, option
 from core.types import TaskSpec
+from policies import chain
 from policies.base import DenoisingPolicy, PolicyConfig
-from policies.chain import run_chain
 
 
 class DenoiserNetwork(DenoisingPolicy):
@@ -64,20 +62,11 @@ class DenoiserNetwork(DenoisingPolicy):
         of_act, of_time, of_obs = (part.contiguous() for part in first.weight.split(sizes, dim=-2))
         return of_act, self.time(times.expand(obs.shape[0], -1)) @ of_time, affine(obs, of_obs, first.bias)
 
-    def _can_fuse(self) -> bool:
-        # a chain written by hand would not have its products rounded
-        rounded = torch.is_autocast_enabled(self.net.layers[0].weight.device.type)
-        return fused() and self.net.activation is mish and not rounded
-
     def _fused_chain(self, obs: Tensor, times: Tensor, noise: Tensor, coefficients: Tensor) -> Tensor:
         """The chain over `times` `[n]` as one operation; noise `[S, 1 or n + 1, B, A]`, coefficients `[n, 5]`."""
         of_act, at_time, at_obs = self._first_layer(obs, times)
-        layers = self.net.layers[1:]
-        weights = [of_act, *(layer.weight for layer in layers)]
-        biases = [layer.bias for layer in layers]
         clip = 1.0 if self.config.clip else float("inf")
-        noise = noise.expand(-1, len(times) + 1, -1, -1)
-        return run_chain(noise, coefficients, clip, at_obs, at_time, weights, biases)
+        return chain.run_through(self.net, of_act, at_obs, at_time, noise, coefficients, clip)
 
 
 @dataclasses.dataclass(frozen=True)

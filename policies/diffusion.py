@@ -17,6 +17,7 @@ from core.networks import NetworkConfig
 from core.options import OptionError, option
 from core.rng import Rng
 from core.types import TaskSpec
+from policies import chain
 from policies.denoiser import DenoiserConfig, DenoiserNetwork
 from policies.samplers import DETERMINISTIC, SAMPLERS, Denoiser, guided, run
 from policies.schedules import MOST_RESIDUAL_SIGNAL, SCHEDULES, make_schedule, respace
@@ -77,7 +78,7 @@ class DiffusionPolicy(DenoiserNetwork):
         noise = rng.normal(self.draws + 1, obs.shape[1], self.act_dim)
         grad_steps = self.config.grad_steps
         free = 0 if grad_steps is None else len(self.steps) - grad_steps
-        if not self._can_fuse() or self.coefficients.shape[1] > 5 or free == len(self.steps):
+        if not chain.covers(self.net) or self.coefficients.shape[1] > 5 or free == len(self.steps):
             return run(self.denoiser(obs), self.steps, self.rows, noise, self._clip(), grad_steps).clamp(-1, 1)
         if free:
             with torch.no_grad():

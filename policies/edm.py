@@ -17,7 +17,7 @@ from core.networks import NetworkConfig
 from core.options import OptionError, option
 from core.rng import Rng
 from core.types import TaskSpec
-from policies import karras
+from policies import chain, karras
 from policies.denoiser import DenoiserConfig, DenoiserNetwork
 
 
@@ -74,7 +74,7 @@ class EDMPolicy(DenoiserNetwork):
         noise = rng.normal(self.draws + 1, obs.shape[1], self.act_dim)
         # a chain that is not cut short, since a step of the fused one starts in other coordinates
         whole = self.config.grad_steps in (None, self.config.sample_steps)
-        if self._can_fuse() and whole and self.config.sampler == "euler" and not self.config.churn:
+        if chain.covers(self.net) and whole and self.config.sampler == "euler" and not self.config.churn:
             start = self.levels[0] * self.scalings[0][2] * noise
             return self._fused_chain(obs, self.times, start, self.coefficients).clamp(-1, 1)
         return self._integrate(self._denoiser(obs), noise)

@@ -15,9 +15,10 @@ from ablations.cli import parse
 from core import fusion
 from core.options import OptionError
 from core.rng import SeedRng, seed_generator
-from policies import POLICIES, DenoisingPolicy
+from policies import POLICIES, DenoisingPolicy, chain
 from policies.diffusion import DiffusionConfig
 from policies.edm import EDMConfig
+from policies.flow import FlowConfig
 from policies.samplers import DETERMINISTIC, SAMPLERS
 from policies.schedules import SCHEDULES, make_schedule
 from policies.targets import TARGETS, WEIGHTINGS, convert, loss_weights
@@ -239,17 +240,18 @@ FUSABLE = [
     DiffusionConfig(T=6, sampler="sde-dpm++1", target="v", zero_terminal_snr=True, grad_steps=2),
     DiffusionConfig(T=6, sampler="dpm++1", target="x0", clip=False, sample_steps=3, grad_steps=1),
     EDMConfig(sampler="euler", sample_steps=6),
+    FlowConfig(steps=4),
 ]
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
-@pytest.mark.parametrize("config", FUSABLE, ids=lambda c: f"{c.sampler}-{c.grad_steps}")
+@pytest.mark.parametrize("config", FUSABLE, ids=lambda c: "-".join([type(c).__name__, *map(str, vars(c).values())]))
 def test_the_fused_chain_serves_every_sampler_linear_in_one_prediction(config, monkeypatch):
     policy, (obs, _) = build(config), draw(8)
     plain = gradients_of(policy, obs)
     calls = []
-    original = type(policy)._fused_chain
-    monkeypatch.setattr(type(policy), "_fused_chain", lambda *args: calls.append(1) or original(*args))
+    original = chain.run_through
+    monkeypatch.setattr(chain, "run_through", lambda *args: calls.append(1) or original(*args))
     try:
         fusion.fuse()
         fused = gradients_of(policy, obs)
