@@ -2,9 +2,10 @@
 
 Both judge the same networks in the same simulator from the same starts, in turn, round after round. Batched: the
 testbed's own evaluation, all episodes of all seeds together. In turn: as the released code does (2208.06193,
-`eval_policy` and `sample_action`), one environment, one state, T = 5 denoising steps and a softmax over the Q of 50
-candidates for each step. The networks have been trained on `--task` for a moment, so that episodes last a while and end
-at different times. A batch goes on until its last episode is over, so the ratio falls as their lengths differ more.
+`eval_policy` and `sample_action`), one environment, one state, T = 5 denoising steps and a softmax over the Q of
+`--candidates` samples for each step, 50 there; one is the sample itself, as the paper acts. The networks have been
+trained on `--task` for a moment, so that episodes last a while and end at different times. A batch goes on until its
+last episode is over, so the ratio falls as their lengths differ more.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from tasks.fleet import Fleet, Workers, launch
 from tasks.offline import OfflineTask
 from tasks.rollout import SEEDS, rollout
 from tasks.simulators import Simulation, Simulator
-from trainers.selection import SoftmaxQ
+from trainers.selection import One, SoftmaxQ
 from trainers.trainer import Trainer
 
 
@@ -48,10 +49,11 @@ def main(arguments: list[str]) -> int:
     fleet = launch(simulator, options.seeds * options.episodes, options.workers)
     judged = f"{options.seeds} seeds x {options.episodes} episodes of {options.task}, at most {options.limit} steps"
     print(f"{judged}; {torch.get_num_threads()} threads, {len(_workers(fleet)) or 'no'} workers")
+    batched(trainer, fleet, options.seeds, options.episodes, options.candidates)  # workers start, kernels load
     rows = []
     for number in range(options.rounds):
-        ours = timed(lambda: batched(trainer, fleet, options.seeds, options.episodes), fleet)
-        theirs = timed(lambda: in_turn(agents, simulator, options.episodes), fleet)
+        ours = timed(lambda: batched(trainer, fleet, options.seeds, options.episodes, options.candidates), fleet)
+        theirs = timed(lambda: in_turn(agents, simulator, options.episodes, options.candidates), fleet)
         rows.append([theirs.wall / ours.wall, theirs.cpu / ours.cpu])
         print(f"round {number}: batched {ours}; in turn {theirs}; {rows[-1][0]:.1f} and {rows[-1][1]:.1f}", flush=True)
     if rows:
@@ -84,9 +86,9 @@ def _copy(module: nn.Module, values: list[Tensor]) -> None:
         parameter.copy_(value.mT if value.dim() == 2 else value)
 
 
-def batched(trainer: Trainer, fleet: Fleet | Workers, seeds: int, episodes: int) -> int:
+def batched(trainer: Trainer, fleet: Fleet | Workers, seeds: int, episodes: int, candidates: int) -> int:
     """The testbed's evaluation; returns the steps of all episodes."""
-    selection = SoftmaxQ()
+    selection = SoftmaxQ(candidates) if candidates > 1 else One()
 
     @torch.no_grad()
     def act(obs: Tensor, rng: Rng) -> Tensor:
@@ -95,7 +97,7 @@ def batched(trainer: Trainer, fleet: Fleet | Workers, seeds: int, episodes: int)
     return int(rollout(fleet, act, SeedRng(range(seeds), "evaluate"), seeds, episodes).lengths.sum())
 
 
-def in_turn(agents: list[DiffusionQL], simulator: Simulator, episodes: int) -> int:
+def in_turn(agents: list[DiffusionQL], simulator: Simulator, episodes: int, candidates: int) -> int:
     """Each agent in one environment, an episode after another; returns the steps of all."""
     starts = SeedRng(range(len(agents)), "evaluate").integers(SEEDS, episodes).tolist()
     simulation, steps = Simulation(simulator), 0
@@ -104,16 +106,18 @@ def in_turn(agents: list[DiffusionQL], simulator: Simulator, episodes: int) -> i
         for start in own:
             obs, over = simulation.reset(start), False
             while not over:
-                obs, _, terminated, truncated, _ = simulation.step(sample_action(agent, obs, rng))
+                obs, _, terminated, truncated, _ = simulation.step(sample_action(agent, obs, rng, candidates))
                 over, steps = terminated or truncated, steps + 1
     return steps
 
 
 @torch.no_grad()
-def sample_action(agent: DiffusionQL, obs: np.ndarray, rng: TorchRng) -> np.ndarray:
-    """The release's: one of 50 samples, by a softmax over the smaller of the two target heads."""
-    states = torch.as_tensor(obs, dtype=torch.float32)[None].repeat_interleave(50, dim=0)
+def sample_action(agent: DiffusionQL, obs: np.ndarray, rng: TorchRng, candidates: int) -> np.ndarray:
+    """The release's: one of so many samples, by a softmax over the smaller of the two target heads."""
+    states = torch.as_tensor(obs, dtype=torch.float32)[None].repeat_interleave(candidates, dim=0)
     actions = agent.actor(states, rng)
+    if candidates == 1:
+        return actions.numpy().ravel()
     values = torch.min(*agent.target(states, actions))
     chosen = torch.multinomial(F.softmax(values, dim=0), 1, generator=rng.generator)
     return actions[chosen].numpy().ravel()
@@ -164,6 +168,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, default=5, help="policies judged")
     parser.add_argument("--episodes", type=int, default=10, help="of each policy")
+    parser.add_argument("--candidates", type=int, default=50, help="samples of which each action is chosen")
     parser.add_argument("--limit", type=int, default=100, help="steps after which an episode is cut off")
     parser.add_argument("--train", type=int, default=500, help="steps of training before")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contender")
