@@ -61,19 +61,36 @@ inline V& at(Pair* p) { return *reinterpret_cast<V*>(p); }
 
 constexpr double inverse_factorial(int n) { return n < 2 ? 1.0 : inverse_factorial(n - 1) / n; }
 
-// e^x by 2^k times a Taylor polynomial on [-ln 2 / 2, ln 2 / 2], exact to rounding
+#ifdef __AVX512F__
+constexpr bool looked_up = sizeof(T) == 4;
+// 2^(j / 16) for j = 0 .. 15
+const V roots = [] {
+    V all;
+    for (long j = 0; j < LANES; ++j) all[j] = T(std::exp2(j / 16.0));
+    return all;
+}();
+inline V root(V shifted) { return (V)_mm512_permutexvar_ps((__m512i)shifted, (__m512)roots); }
+#else
+constexpr bool looked_up = false;
+inline V root(V shifted) { return shifted; }
+#endif
+
+// e^x, exact to rounding: 2^k times a Taylor polynomial on [-ln 2 / 2, ln 2 / 2], or, where a vector of 16 can be looked
+// up in, 2^(k / 16) times a shorter one on a sixteenth of that
 inline V exponential(V x) {
     constexpr bool single = sizeof(T) == 4;
     constexpr T magic = single ? T(12582912.0) : T(6755399441055744.0), low = single ? -87 : -708;
     constexpr T ln2_high = single ? T(0.693359375) : T(6.93145751953125e-1);
     constexpr T ln2_low = single ? T(-2.12194440e-4) : T(1.42860682030941723212e-6);
+    constexpr T parts = looked_up ? 16 : 1;
     x = x > low ? x : V{} + low;
-    V shifted = x * T(1.44269504088896340736) + magic, k = shifted - magic;
-    V r = x - k * ln2_high - k * ln2_low, p = V{} + T(1);
-    constexpr int order = single ? 7 : 13;
+    V shifted = x * (parts * T(1.44269504088896340736)) + magic, k = shifted - magic;
+    V r = x - k * (ln2_high / parts) - k * (ln2_low / parts), p = V{} + T(1);
+    constexpr int order = looked_up ? 3 : single ? 7 : 13;
     p *= T(inverse_factorial(order));
     for (int i = order - 1; i >= 0; --i) p = p * r + T(inverse_factorial(i));
-    auto bits = (typename Simd<T>::VI&)shifted << (single ? 23 : 52);
+    if constexpr (looked_up) p *= root(shifted);
+    auto bits = ((typename Simd<T>::VI&)shifted >> (looked_up ? 4 : 0)) << (single ? 23 : 52);
     bits += (typename Simd<T>::VI&)p;
     return (V&)bits;
 }
@@ -90,12 +107,26 @@ inline V reciprocal(V x) {
 }
 
 // Mish, and its slope where asked: with n = e^x (e^x + 2), x n / (n + 2) and (n + 4 x (n - e^x) / (n + 2)) / (n + 2)
-template <bool SLOPE> inline void mish(const T* z, T* value, T* slope, long n) {
-    for (long i = 0; i < n; i += LANES) {
-        V x = at(z + i), e = exponential(x < T(20) ? x : V{} + T(20)), m = e * (e + 2), r = reciprocal(m + 2);
-        at(value + i) = x * m * r;
-        if (SLOPE) at(slope + i) = r * (m + 4 * x * r * (m - e));
+template <bool SLOPE, int VECTORS> inline void mish_of(const T* z, T* value, T* slope) {
+    V e[VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; ++v) {
+        V x = at(z + v * LANES);
+        e[v] = exponential(x < T(20) ? x : V{} + T(20));
     }
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; ++v) {
+        V x = at(z + v * LANES), m = e[v] * (e[v] + 2), r = reciprocal(m + 2), share = m * r;
+        at(value + v * LANES) = x * share;
+        if (SLOPE) at(slope + v * LANES) = share + 4 * x * (r * r) * (m - e[v]);
+    }
+}
+
+// four vectors at a time, whose operations do not wait for each other
+template <bool SLOPE> inline void mish(const T* z, T* value, T* slope, long n) {
+    long i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) mish_of<SLOPE, 4>(z + i, value + i, slope + i);
+    for (; i < n; i += LANES) mish_of<SLOPE, 1>(z + i, value + i, slope + i);
 }
 
 // MR rows by NV vectors of c += a b over k = 0 .. K - 1, held in registers
@@ -431,12 +462,14 @@ void chain_forward(const Net* net, long steps, T clip, const T* c, const T* nois
                 for (long r = 0; r < count; ++r)
                     for (long i = 0; i < n.hidden; ++i) z[0][r * w + i] += context[(l * n.rows + from + r) * n.hidden + i];
                 n.forward(all, l, count, x, z, h, y);
-                for (long i = 0; i < count * act; ++i) {
-                    T x0 = k[0] * x[i] + k[1] * y[i / act * pad(act) + i % act];
-                    if (states) states[row * 2 * act + i / act * 2 * act + i % act] = x[i];
-                    if (states) states[row * 2 * act + (i / act * 2 + 1) * act + i % act] = x0;
-                    x[i] = k[2] * (x0 < -clip ? -clip : x0 > clip ? clip : x0) + k[3] * x[i] + k[4] * drawn[i];
-                }
+                for (long r = 0; r < count; ++r)
+                    for (long i = 0; i < act; ++i) {
+                        T& now = x[r * act + i];
+                        T x0 = k[0] * now + k[1] * y[r * pad(act) + i];
+                        if (states) states[(row + r) * 2 * act + i] = now;
+                        if (states) states[((row + r) * 2 + 1) * act + i] = x0;
+                        now = k[2] * (x0 < -clip ? -clip : x0 > clip ? clip : x0) + k[3] * now + k[4] * drawn[r * act + i];
+                    }
             }
             std::copy_n(x, count * act, result + (l * n.rows + from) * act);
         }
@@ -467,20 +500,23 @@ void chain_backward(const Net* net, long steps, T clip, const T* c, const T* kep
                 const T* k = c + 5 * t;
                 long row = (l * steps + t) * n.rows + from;
                 for (long j = 0; j < n.depth; ++j) z[j] = kept + (j * n.lead * steps * n.rows + row) * w;
-                for (long i = 0; i < count * act; ++i) {
-                    const T* state = states + (row + i / act) * 2 * act + i % act;
-                    T of_x0 = state[act] >= -clip && state[act] <= clip ? k[2] * of_x[i] : T(0);
-                    x[i] = state[0];
-                    of_out[i / act * pad(act) + i % act] = k[1] * of_x0;
-                    of_x[i] = k[3] * of_x[i] + k[0] * of_x0;
-                }
+                for (long r = 0; r < count; ++r)
+                    for (long i = 0; i < act; ++i) {
+                        const T* state = states + (row + r) * 2 * act + i;
+                        T& of = of_x[r * act + i];
+                        T of_x0 = state[act] >= -clip && state[act] <= clip ? k[2] * of : T(0);
+                        x[r * act + i] = state[0];
+                        of_out[r * pad(act) + i] = k[1] * of_x0;
+                        of = k[3] * of + k[0] * of_x0;
+                    }
                 T* of_z = n.backward(all, l, count, of_out, z, h, slope, g, grads);
                 n.add_layer(0, count, x, act, of_z, grads);
                 add_columns(of_z, count, w, times + t * w);
                 for (long i = 0; i < count * w; i += LANES) at(sum + i) += at(of_z + i);
                 std::fill_n(of_in, count * pad(act), T(0));
                 product(count, pad(act), n.hidden, of_z, w, 1, n.panels(all, l, 0, true), 0, of_in, pad(act));
-                for (long i = 0; i < count * act; ++i) of_x[i] += of_in[i / act * pad(act) + i % act];
+                for (long r = 0; r < count; ++r)
+                    for (long i = 0; i < act; ++i) of_x[r * act + i] += of_in[r * pad(act) + i];
             }
             for (long r = 0; r < count; ++r)
                 std::copy_n(sum + r * w, n.hidden, of_context + (l * n.rows + from + r) * n.hidden);
