@@ -63,7 +63,7 @@ class OfflineTask(Task):
         "score": "normalised return: 0 is a random policy, 100 an expert",
         "return": "mean undiscounted return of an episode",
         "length": "mean steps of an episode",
-        "success": "share of episodes the environment calls solved",
+        "success": "share of episodes the environment calls solved, where it does",
     }
 
     def __init__(self, recipe: Recipe):
@@ -130,7 +130,9 @@ class OfflineTask(Task):
         result = rollout(self._fleets[count], judge, rng, seeds, self.recipe.episodes)
         reference = self.recipe.reference
         scores = normalise(reference, result.returns) if reference else 100.0 * result.success
-        per_episode = {"score": scores, "return": result.returns, "length": result.lengths, "success": result.success}
+        per_episode = {"score": scores, "return": result.returns, "length": result.lengths}
+        if simulator.reports_success:
+            per_episode["success"] = result.success
         means = {name: array.mean(1) for name, array in per_episode.items()}
         return Evaluation(means, {"scores": scores, "lengths": result.lengths})
 

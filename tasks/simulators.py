@@ -42,6 +42,11 @@ class Simulator:
     #: set on the environment itself, where its constructor does not take them
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def reports_success(self) -> bool:
+        """Whether its episodes can be solved: gymnasium's own environments have no such thing."""
+        return self.plugin is not None
+
     def physics(self) -> dict[str, str]:
         """What computed the motion: packages with versions, and the environment."""
         packages = ["mujoco", "gymnasium"] + ([PLUGINS[self.plugin]] if self.plugin else [])

@@ -271,13 +271,11 @@ def test_truncated_chains_train(config, grad_steps):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("target", "weighting", "least"), [("epsilon", "uniform", 0.97), ("x0", "min-snr", 0.97), ("v", "min-snr", 0.9)]
-)
-def test_each_target_finds_the_bandits_modes_at_the_full_toy_budget(target, weighting, least):
+@pytest.mark.parametrize(("target", "weighting"), [("epsilon", "uniform"), ("x0", "min-snr"), ("v", "uniform")])
+def test_each_target_finds_the_bandits_modes_at_the_full_toy_budget(target, weighting):
     """With every level weighted alike x0 does not: its effort goes to levels where sampling has little use for it.
 
-    v is still moving at the end: 0.94 and 0.98 were measured with two draws.
+    v does, and with min-SNR weights it is still moving at the end.
     """
     with contextlib.suppress(fusion.NoCompiler):
         fusion.fuse()
@@ -288,4 +286,4 @@ def test_each_target_finds_the_bandits_modes_at_the_full_toy_budget(target, weig
     trainer.train(task.dataset(), run.budget.steps, SeedRng(run.seeds, "train"))
     with torch.no_grad():
         metrics = task.evaluate(trainer.policy.sample, SeedRng(run.seeds, "evaluate"), 3).metrics
-    assert metrics["on_mode"].mean() >= least
+    assert metrics["on_mode"].mean() >= 0.97

@@ -172,6 +172,7 @@ def test_an_evaluation_reports_normalised_scores_and_its_physics():
     judged = task()
     evaluation = judged.evaluate(noisy, double([0, 1]), 2)
     assert evaluation.metrics["score"].shape == (2,)
+    assert list(evaluation.metrics) == ["score", "return", "length"]
     np.testing.assert_allclose(evaluation.metrics["score"], normalise(REFERENCE, evaluation.metrics["return"]))
     np.testing.assert_allclose(evaluation.samples["scores"].mean(1), evaluation.metrics["score"])
     assert judged.physics["environment"] == "Hopper-v4"
