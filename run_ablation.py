@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -55,4 +56,6 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 
 if __name__ == "__main__":
+    # a cluster that takes its machine back asks first
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

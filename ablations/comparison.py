@@ -1,6 +1,6 @@
 """Several runs beside each other, one directory: carried out in turn, each kept as soon as it is done.
 
-A comparison that was cut off goes on where it stopped when the same command is given again with the same `--out`.
+What was cut off goes on where it stopped when the same command is given again with the same `--out`.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-from ablations import figures, groups, protocols, results, runner, statistics
+from ablations import figures, groups, progress, protocols, results, runner, statistics
 from ablations.config import RunConfig
 from ablations.studies import STUDIES
 from core.options import OptionError
@@ -39,9 +39,7 @@ def carry_out(
     task = make_task(runs[0].task, runs[0].backend)
     task.prepare()
     if len(runs) == 1 and study is None:
-        with results.new_directory(directory) as partial:
-            groups.carry_out(runs[0], task.under(runs[0].transforms), device, partial, at_once)
-            return report(partial, task, study)
+        return _carry_out(runs[0], task, device, directory, at_once, lambda partial: report(partial, task, study))[1]
     directory.mkdir(parents=True, exist_ok=True)
     results.write_json(directory / "comparison.json", {"study": study, "runs": [run.label for run in runs]})
     failures = []
@@ -50,10 +48,7 @@ def carry_out(
         if _is_done(directory, run.label):
             continue
         try:
-            with results.new_directory(directory / run.label) as partial:
-                interrupted = groups.carry_out(run, task.under(run.transforms), device, partial, at_once)
-                # what an interrupted run left is kept until there is something in its place
-                shutil.rmtree(directory / run.label, ignore_errors=True)
+            interrupted, _ = _carry_out(run, task, device, directory / run.label, at_once)
         except runner.Diverged as error:
             failures.append(str(error))
             continue
@@ -67,12 +62,33 @@ def carry_out(
     return report(directory, task, study)
 
 
+def _carry_out(
+    run: RunConfig,
+    task: Task,
+    device: torch.device,
+    directory: Path,
+    at_once: int | None,
+    finish: Callable[[Path], str] = lambda partial: "",
+) -> tuple[bool, str]:
+    """Make the directory of one run; returns whether it was interrupted, and what `finish` made of it."""
+    with results.new_directory(directory) as partial:
+        interrupted = groups.carry_out(run, task.under(run.transforms), device, partial, directory, at_once)
+        finished = finish(partial)
+        # what an interrupted run left is kept until there is something in its place
+        shutil.rmtree(directory, ignore_errors=True)
+    if interrupted:
+        print(f"{run.label}: interrupted; the same command with --out goes on from there", file=sys.stderr)
+    else:
+        progress.clear(directory)
+    return interrupted, finished
+
+
 def _is_done(directory: Path, label: str) -> bool:
     """Whether the run is there and whole; says what becomes of one that is there."""
     if not (directory / label).exists():
         return False
     interrupted = results.read_config(directory / label)["interrupted"]
-    print(f"{label}: {'was interrupted, made anew' if interrupted else 'already there'}", file=sys.stderr)
+    print(f"{label}: {'was interrupted' if interrupted else 'already there'}", file=sys.stderr)
     return not interrupted
 
 
@@ -92,7 +108,12 @@ def report(directory: Path, task: Task, study: str | None) -> str:
 
 
 def claim(runs: Sequence[RunConfig], directory: Path) -> None:
-    """Make sure, before training, that `directory` can take these runs: new, or their own comparison cut off."""
+    """Make sure, before training, that `directory` can take these runs: new, or what was cut off of their own."""
+    if len(runs) == 1 and (directory / "config.json").is_file():
+        if not _readable(directory)["interrupted"]:
+            results.claim(directory)
+        _refuse_others(directory, directory, runs[0])
+        return
     if not (directory / "comparison.json").is_file():
         results.claim(directory)
         return
@@ -104,21 +125,22 @@ def claim(runs: Sequence[RunConfig], directory: Path) -> None:
         raise OptionError(f"--out {directory}: already holds the comparison of {', '.join(listed)}; name a new one")
     for run in runs:
         if (directory / run.label).is_dir():
-            there = _readable(directory, run.label)
-            asked = json.loads(json.dumps(run.record()))
-            changed = [key for key, value in asked.items() if key != "views" and there.get(key) != value]
-            if [{**view, "forwards": None} for view in there["views"]] != [
-                {**view, "forwards": None} for view in asked["views"]
-            ]:
-                changed.append("views")
-            if changed:
-                raise OptionError(
-                    f"--out {directory}: already holds {run.label} with other {', '.join(changed)}; name a new one"
-                )
+            _refuse_others(directory, directory / run.label, run)
 
 
-def _readable(directory: Path, label: str) -> dict[str, Any]:
+def _refuse_others(directory: Path, place: Path, run: RunConfig) -> None:
+    """Raise `OptionError` where the run in `place`, within `directory`, is not the one asked for."""
+    there, asked = _readable(place), json.loads(json.dumps(run.record()))
+    changed = [key for key, value in asked.items() if key != "views" and there.get(key) != value]
+    without_cost = [[{**view, "forwards": None} for view in record["views"]] for record in (there, asked)]
+    changed += ["views"] if without_cost[0] != without_cost[1] else []
+    if changed:
+        other = ", ".join(changed)
+        raise OptionError(f"--out {directory}: already holds {run.label} with other {other}; name a new one")
+
+
+def _readable(place: Path) -> dict[str, Any]:
     try:
-        return results.read_config(directory / label)
+        return results.read_config(place)
     except (OSError, ValueError):
-        raise OptionError(f"--out {directory}: {label}/config.json cannot be read; name a new directory") from None
+        raise OptionError(f"--out: {place}/config.json cannot be read; name a new directory") from None

@@ -24,20 +24,22 @@ from trainers import checkpoint
 LARGE, LONG = 2**30, 10_000
 
 
-def carry_out(run: RunConfig, task: Task, device: torch.device, directory: Path, at_once: int | None = None) -> bool:
+def carry_out(
+    run: RunConfig, task: Task, device: torch.device, directory: Path, final: Path, at_once: int | None = None
+) -> bool:
     """Train, judge and write a run into a directory that exists; returns whether it was interrupted.
 
-    `at_once`: seeds trained together; by default as many as fit.
+    `final`: what the directory will be called; `at_once`: seeds trained together; by default as many as fit.
     """
     seeds, size = run.seeds, at_once or _most(run, task, device)
     if len(seeds) <= size:
-        return _one(run, task, device, directory)
+        return _one(run, task, device, directory, final)
     done: list[Path] = []
     for group in (seeds[start : start + size] for start in range(0, len(seeds), size)):
         part = directory / f".seeds-{group[0]}"
         part.mkdir()
         done.append(part)
-        if _one(dataclasses.replace(run, seeds=group), task, device, part):
+        if _one(dataclasses.replace(run, seeds=group), task, device, part, final):
             break
     join(done, directory)
     for part in done:
@@ -45,8 +47,8 @@ def carry_out(run: RunConfig, task: Task, device: torch.device, directory: Path,
     return results.read_config(directory)["interrupted"]
 
 
-def _one(run: RunConfig, task: Task, device: torch.device, directory: Path) -> bool:
-    outcome = runner.train(run, task, device)
+def _one(run: RunConfig, task: Task, device: torch.device, directory: Path, final: Path) -> bool:
+    outcome = runner.train(run, task, device, final)
     runner.write(run, outcome, task, directory)
     return outcome.interrupted
 

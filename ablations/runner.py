@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ablations import frozen, results
 from ablations.config import RunConfig
+from ablations.progress import Progress
 from ablations.protocols import LOSS
 from ablations.stopping import EarlyStop
 from ablations.views import View
@@ -52,21 +53,26 @@ class Outcome:
     seconds: float = 0.0
 
 
-def train(run: RunConfig, task: Task, device: torch.device) -> Outcome:
-    """Train all seeds of a run together and evaluate them; ctrl-C ends training early and keeps what there is."""
+def train(run: RunConfig, task: Task, device: torch.device, directory: Path) -> Outcome:
+    """Train all seeds of a run together and evaluate them; ctrl-C ends training early and keeps what there is.
+
+    `directory`: where the run will be; beside it is kept how far training has come, and taken up from.
+    """
     steps, every = run.budget.steps, run.budget.eval_every or run.budget.steps
     annealing = ANNEALINGS[run.budget.lr_decay](steps, every)
     trainer = Trainer(
         run.parts, run.trainer, task.spec, run.seeds, needs_critic=run.needs_critic, annealing=annealing, device=device
     )
     frozen.give(run, trainer)
-    if fusion.fused() and device.type == "cuda":
-        trainer.taking = CapturedSteps(trainer)
     stopping = EarlyStop(trainer) if run.budget.early_stop else None
     outcome = Outcome(trainer, SeedRng(run.seeds, "train", device), stopping=stopping)
+    progress = Progress(run, directory)
+    progress.restore(outcome)
+    if fusion.fused() and device.type == "cuda":
+        trainer.taking = CapturedSteps(trainer)
     dataset = task.dataset().to(device)
-    began = time.perf_counter()
-    with tqdm(total=steps, desc=run.label, unit="step", file=sys.stderr) as bar:
+    began = time.perf_counter() - outcome.seconds
+    with tqdm(total=steps, initial=trainer.step, desc=run.label, unit="step", file=sys.stderr) as bar:
         try:
             while trainer.step < steps and not (stopping and len(stopping.halted) == len(run.seeds)):
                 due = min(steps, (trainer.step // every + 1) * every)
@@ -76,11 +82,15 @@ def train(run: RunConfig, task: Task, device: torch.device) -> Outcome:
                 bar.update(stride)
                 if trainer.step == due:
                     _look(run, task, outcome, losses)
+                outcome.seconds = time.perf_counter() - began
+                progress.keep(outcome)
         except KeyboardInterrupt:
             outcome.interrupted = True
     if not outcome.evaluations or outcome.evaluations[-1][0] != trainer.step:
         _look(run, task, outcome, {})
     outcome.seconds = time.perf_counter() - began
+    if not outcome.interrupted:
+        progress.keep(outcome, done=True)
     return outcome
 
 

@@ -7,6 +7,8 @@ are put back before every later look, so its scores and its checkpoint are those
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,14 @@ class EarlyStop:
     def halted(self) -> list[int]:
         """Places of the seeds that have halted."""
         return sorted(self._kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        before = None if self._before is None else torch.from_numpy(self._before)
+        return {"before": before, "kept": self._kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._before = None if state["before"] is None else state["before"].numpy()
+        self._kept = state["kept"]
 
     @torch.no_grad()
     def put_back(self) -> None:

@@ -107,7 +107,7 @@ def test_an_interrupted_run_is_made_anew(tmp_path, monkeypatch, capsys):
     assert json.loads((tmp_path / "out" / "gaussian-bc" / "config.json").read_text())["interrupted"]
     monkeypatch.setattr(Trainer, "train", original)
     assert run(tmp_path, command)[0] == 0
-    assert "gaussian-bc: was interrupted, made anew" in capsys.readouterr().err
+    assert "gaussian-bc: was interrupted" in capsys.readouterr().err
     assert set(pd.read_csv(tmp_path / "out" / "summary.csv")["step"]) == {40}
 
 

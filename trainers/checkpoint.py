@@ -14,16 +14,30 @@ from trainers.trainer import Trainer
 
 
 def save(path: Path, trainer: Trainer, rng: SeedRng) -> None:
-    """Write beside, then rename: a checkpoint is whole or not there."""
-    state = {name: part.state_dict() for name, part in _stateful(trainer).items()}
-    partial = path.with_suffix(".partial")
-    torch.save({"state": state, "step": trainer.step, "rng": rng.state_dict()}, partial)
-    partial.replace(path)
+    """Write the state into a file."""
+    write(of(trainer, rng), path)
 
 
 def load(path: Path, trainer: Trainer, rng: SeedRng) -> None:
-    """Restore a trainer and rng built as the saved ones were; training then goes on as if it had not stopped."""
-    stored = torch.load(path, weights_only=True, map_location="cpu")
+    """Restore a trainer and rng from a file of `save`."""
+    put(torch.load(path, weights_only=True, map_location="cpu"), trainer, rng)
+
+
+def of(trainer: Trainer, rng: SeedRng) -> dict[str, Any]:
+    """The state, as tensors and plain values."""
+    state = {name: part.state_dict() for name, part in _stateful(trainer).items()}
+    return {"state": state, "step": trainer.step, "rng": rng.state_dict()}
+
+
+def write(content: dict[str, Any], path: Path) -> None:
+    """Write beside, then rename: a file is whole or not there."""
+    partial = path.with_suffix(".partial")
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def put(stored: dict[str, Any], trainer: Trainer, rng: SeedRng) -> None:
+    """Restore a trainer and rng built as those of `stored` were; training then goes on as if it had not stopped."""
     for name, part in _stateful(trainer).items():
         part.load_state_dict(stored["state"][name])
     trainer.step = stored["step"]
@@ -54,7 +68,7 @@ def join(paths: Sequence[Path], to: Path) -> None:
     stored = [torch.load(path, weights_only=True, map_location="cpu") for path in paths]
     state = _joined([one["state"] for one in stored])
     rng = [generator for one in stored for generator in one["rng"]]
-    torch.save({"state": state, "step": stored[0]["step"], "rng": rng}, to)
+    write({"state": state, "step": stored[0]["step"], "rng": rng}, to)
 
 
 def _joined(values: Sequence[Any]) -> Any:
@@ -68,4 +82,5 @@ def _joined(values: Sequence[Any]) -> Any:
 def _stateful(trainer: Trainer) -> dict[str, Any]:
     targets = {"target_policy": trainer.target_policy, "target_critic": trainer.target_critic}
     optimizers = {f"{name}_optimizer": optimizer for name, optimizer in trainer.optimizers.items()}
-    return {**trainer.learners(), **{name: part for name, part in targets.items() if part is not None}, **optimizers}
+    parts = {**trainer.learners(), **{name: part for name, part in targets.items() if part is not None}, **optimizers}
+    return {**parts, "penalties": trainer.penalties}

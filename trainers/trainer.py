@@ -94,7 +94,7 @@ class Trainer:
         """`needs_critic`: train one though the improvement needs none; `annealing`: step -> factor on all rates."""
         self.config, self.parts, self.step = config, parts, 0
         self.annealing = annealing
-        self._penalties = Total()
+        self.penalties = Total()
         self.device = torch.device(device)
         #: how a step's work is done: as it is written, or replayed (trainers/captured.py)
         self.taking: Callable[[Due, Transitions, Rng], dict[str, Tensor]] = self.take
@@ -173,7 +173,7 @@ class Trainer:
             rows = beside(rng, "batches").integers(len(dataset), self.config.batch)
             latest = self.update(dataset[rows], rng)
             if "regularizer" in latest:
-                self._penalties.add(latest["regularizer"])
+                self.penalties.add(latest["regularizer"])
             record |= latest
         return record
 
@@ -182,7 +182,7 @@ class Trainer:
 
         With the class's own loss for regularizer it is the BC loss that the offline selection of 2208.06193 goes by.
         """
-        return self._penalties.take_mean()
+        return self.penalties.take_mean()
 
     def _base_rate(self, name: str) -> float:
         return self.config.lr if name == "policy" else self.config.critic_lr
@@ -251,6 +251,12 @@ class Total:
         mean = self._sum / self._count if self._sum is not None else None
         self._sum, self._count = None, 0
         return mean
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sum": self._sum, "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._sum, self._count = state["sum"], state["count"]
 
 
 def frozen_copy(module: M) -> M:

@@ -1,0 +1,100 @@
+"""Where a long run stands, in one file beside its directory: the same command then goes on after whatever ended it.
+
+The file is `.{name}.{first seed}.progress`, written whole every five minutes, and removed when the run is there. A run
+that goes on is bit for bit one that was not stopped, so a file left by other options, code or packages is not taken up.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ablations import results
+from ablations.config import RunConfig
+from core import fusion
+from tasks.base import Evaluation
+from trainers import checkpoint
+
+if TYPE_CHECKING:
+    from ablations.runner import Outcome
+
+#: seconds between two writings of the file
+EVERY = 300.0
+
+
+class Progress:
+    """The file of one run, or of one group of its seeds."""
+
+    def __init__(self, run: RunConfig, directory: Path):
+        """`directory`: where the run will be."""
+        self.path = directory.parent / f".{directory.name}.{run.seeds[0]}.progress"
+        environment = results.environment()
+        made_by = {name: environment[name] for name in ("git", "packages", "machine", "threads", "gpu")}
+        self._of = json.dumps([run.record(), made_by, fusion.fused()], sort_keys=True)
+        self._label, self._written = run.label, time.monotonic()
+
+    def restore(self, outcome: Outcome) -> None:
+        """Put a run that has just begun where the file says, if there is one and it is this run's."""
+        try:
+            stored = torch.load(self.path, weights_only=True, map_location="cpu")
+        except (OSError, EOFError, LookupError, RuntimeError, ValueError, pickle.UnpicklingError):
+            return
+        if stored["of"] != self._of:
+            return
+        checkpoint.put(stored["checkpoint"], outcome.trainer, outcome.rng)
+        if outcome.stopping:
+            outcome.stopping.load_state_dict(stored["stopping"])
+        outcome.evaluations = [(step, [_judged(one) for one in views]) for step, views in stored["evaluations"]]
+        outcome.losses = [(step, _arrays(losses)) for step, losses in stored["losses"]]
+        outcome.seconds = stored["seconds"]
+        print(f"{self._label}: goes on from step {outcome.trainer.step}", file=sys.stderr)
+
+    def keep(self, outcome: Outcome, *, done: bool = False) -> None:
+        """Write the file if it is time; `done`: also where a run that was long enough to need one has ended."""
+        if time.monotonic() - self._written < EVERY and not (done and outcome.seconds >= EVERY):
+            return
+        last = len(outcome.evaluations) - 1
+        stored = {
+            "of": self._of,
+            "checkpoint": checkpoint.of(outcome.trainer, outcome.rng),
+            "stopping": outcome.stopping.state_dict() if outcome.stopping else {},
+            "evaluations": [
+                (step, [_plain(one, samples=place == last) for one in views])
+                for place, (step, views) in enumerate(outcome.evaluations)
+            ],
+            "losses": [(step, _tensors(losses)) for step, losses in outcome.losses],
+            "seconds": outcome.seconds,
+        }
+        checkpoint.write(stored, self.path)
+        self._written = time.monotonic()
+
+
+def clear(directory: Path) -> None:
+    """Remove what was kept of the run that is now in `directory`."""
+    for path in directory.parent.iterdir():
+        if path.name.startswith(f".{directory.name}.") and path.suffix == ".progress":
+            path.unlink()
+
+
+def _tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def _plain(judged: Evaluation, *, samples: bool) -> dict[str, Any]:
+    """Figures show the samples of the last evaluation and of no other."""
+    return {"metrics": _tensors(judged.metrics), "samples": _tensors(judged.samples) if samples else {}}
+
+
+def _judged(stored: dict[str, Any]) -> Evaluation:
+    return Evaluation(_arrays(stored["metrics"]), _arrays(stored["samples"]))

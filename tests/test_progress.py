@@ -1,0 +1,103 @@
+"""A run that was cut off goes on, given the same command, and ends as one that was not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ablations import comparison, progress, runner
+from run_ablation import main
+from trainers.trainer import Trainer
+
+SMALL = "--network.hidden 8 --network.depth 1 --trainer.batch 8 --steps 120 --eval-every 40 --compile off".split()
+COMMANDS = {
+    "one run": "--policy diffusion --policy.T 3 --seeds 0 1",
+    "groups of seeds": "--policy gaussian --seeds 0 1 --seeds-at-once 1",
+    "several runs": "--policy gaussian cvae --bc-only --seeds 0 1",
+    "early stop": "--policy gaussian --bc-only --seeds 0 1 --early-stop --lr-decay",
+    "parts that learn": "--preset bear --seeds 0",
+    "a value": "--preset iql --seeds 0 1",
+}
+
+
+@pytest.fixture(autouse=True)
+def at_every_stride(monkeypatch):
+    """And no figures, which are drawn of the files compared here."""
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(comparison, "report", lambda *rest: "")
+
+
+def cut_off(monkeypatch, calls: int, error: BaseException) -> None:
+    """The next training fails after so many calls."""
+    train = Trainer.train
+
+    def failing(trainer, *rest):
+        nonlocal calls
+        calls -= 1
+        if calls < 0:
+            raise error
+        return train(trainer, *rest)
+
+    monkeypatch.setattr(Trainer, "train", failing)
+
+
+def files(directory):
+    """All that a run's results are, by path; numbers of a clock and the command left out."""
+    found = {str(path.relative_to(directory)): path.read_text() for path in sorted(directory.rglob("*.csv"))}
+    for path in directory.rglob("config.json"):
+        record = json.loads(path.read_text())
+        found[str(path.relative_to(directory))] = {
+            k: v for k, v in record.items() if k not in ("seconds", "environment")
+        }
+    return found
+
+
+@pytest.mark.parametrize(("name", "calls"), [("one run", 1), *((name, 5) for name in COMMANDS)])
+def test_it_ends_as_if_it_had_not_stopped(name, calls, tmp_path, monkeypatch, capsys):
+    command = [*COMMANDS[name].split(), *SMALL]
+    assert main([*command, "--out", str(tmp_path / "whole")]) == 0
+    with monkeypatch.context() as patch:
+        cut_off(patch, calls, ConnectionError("the machine was taken away"))
+        with pytest.raises(ConnectionError):
+            main([*command, "--out", str(tmp_path / "cut")])
+    capsys.readouterr()
+    assert main([*command, "--out", str(tmp_path / "cut")]) == 0
+    assert "goes on from step" in capsys.readouterr().err
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+    assert not [path for path in tmp_path.rglob("*") if "progress" in path.name or path.name.startswith(".cut")]
+
+
+def test_what_ctrl_c_left_goes_on_in_its_place(tmp_path, monkeypatch, capsys):
+    command = [*COMMANDS["one run"].split(), *SMALL]
+    out = ["--out", str(tmp_path / "out")]
+    assert main([*command, "--out", str(tmp_path / "whole")]) == 0
+    with monkeypatch.context() as patch:
+        cut_off(patch, 3, KeyboardInterrupt())
+        assert main([*command, *out]) == 0
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["steps_done"] == 60
+    capsys.readouterr()
+    assert main([*command, "--trainer.lr", "1e-3", *out]) == 2
+    assert "already holds diffusion-q-max with other options" in capsys.readouterr().err
+    assert main([*command, *out]) == 0
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    assert main([*command, *out]) == 2
+    assert "already exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["options", "code", "broken"])
+def test_what_is_not_its_own_is_not_taken_up(change, tmp_path, monkeypatch, capsys):
+    command, out = [*COMMANDS["several runs"].split(), *SMALL], ["--out", str(tmp_path / "out")]
+    with monkeypatch.context() as patch:
+        cut_off(patch, 2, ConnectionError())
+        with pytest.raises(ConnectionError):
+            main([*command, *out])
+    if change == "options":
+        command += ["--trainer.lr", "1e-3"]
+    elif change == "code":
+        monkeypatch.setattr(runner.results, "_git_revision", lambda: "another")
+    else:
+        (tmp_path / "out" / ".gaussian-bc.0.progress").write_bytes(b"half of it")
+    capsys.readouterr()
+    assert main([*command, *out]) == 0
+    assert "goes on" not in capsys.readouterr().err
