@@ -163,9 +163,10 @@ def _add_field(group: Any, key: str, field: dataclasses.Field, config: type, def
         return
     choices = field.metadata["limits"]["choices"]
     metavar = "|".join(choices) if choices else kind.__name__
-    shown = "none" if default is None else default
+    # None among choices means what the help says
+    shown = "" if default is None and choices else f"; default: {'none' if default is None else default}"
     alone: dict[str, Any] = {"nargs": "?", "const": field.metadata["bare"]} if field.metadata["bare"] else {}
-    group.add_argument(flag, dest=key, type=kind, metavar=metavar, help=f"{help}; default: {shown}", **alone)
+    group.add_argument(flag, dest=key, type=kind, metavar=metavar, help=f"{help}{shown}", **alone)
 
 
 def _seed(text: str) -> int:

@@ -124,6 +124,9 @@ def of_preset(request: Request) -> dict[str, Any]:
     if request.names.get("policy", row.parts["policy"]) != row.parts["policy"]:
         # another class's options may have the same names and mean something else
         options = {key: value for key, value in options.items() if not key.startswith("policy.")}
+    body = request.task.removeprefix("local:").partition("-")[0]
+    if request.as_released and body in row.released_rewards:
+        options["task.reward"] = row.released_rewards[body]
     if not make_task(request.task, request.backend).has_transforms:
         options = {key: value for key, value in options.items() if not key.startswith("task.")}
     of_paper = published(request)

@@ -37,7 +37,7 @@ def check(run: RunConfig) -> None:
         )
     for part in parts:
         asked = run.record()["options"][part]
-        for name, stored in record["options"][part].items():
+        for name, stored in record["options"].get(part, {}).items():
             if asked.get(name) != stored:
                 flag = f"--{part}.{name}".replace("_", "-")
                 remedy = "leave it out" if stored is None else f"add {flag} {stored}"

@@ -75,8 +75,11 @@ def join(parts: Sequence[Path], directory: Path) -> None:
     joined["interrupted"] = any(record["interrupted"] for record in records)
     joined["groups"] = [record["seeds"] for record in records]
     results.write_json(directory / "config.json", joined)
-    for name in ("metrics.csv", "training.csv"):
-        _join_rows([part / name for part in parts]).to_csv(directory / name, index=False)
+    metrics, training = ([_read(part / name) for part in parts] for name in ("metrics.csv", "training.csv"))
+    if not joined["interrupted"]:
+        metrics = _as_long(metrics)
+    _join_rows(metrics).to_csv(directory / "metrics.csv", index=False)
+    _join_rows(training).to_csv(directory / "training.csv", index=False)
     samples = [dict(np.load(part / "samples.npz")) for part in parts]
     together = {
         name: array if name.startswith("reference_") else np.concatenate([one[name] for one in samples])
@@ -86,11 +89,21 @@ def join(parts: Sequence[Path], directory: Path) -> None:
     checkpoint.join([part / "checkpoint.pt" for part in parts], directory / "checkpoint.pt")
 
 
-def _join_rows(files: Sequence[Path]) -> pd.DataFrame:
+def _as_long(frames: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """A group whose seeds have all halted ends before others do; its last evaluation is that of later steps too."""
+    steps = sorted({step for frame in frames for step in frame["step"]}, key=int)
+    ended = [max(frame["step"], key=int) for frame in frames]
+    return [
+        pd.concat([frame, *(frame[frame["step"] == last].assign(step=step) for step in steps[steps.index(last) + 1 :])])
+        for frame, last in zip(frames, ended, strict=True)
+    ]
+
+
+def _join_rows(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Rows in the order of one run: by step, then as each step lists its views and metrics, then by seed."""
-    frames = [frame for frame in map(_read, files) if not frame.empty]
+    frames = [frame for frame in frames if not frame.empty]
     if not frames:
-        return _read(files[0])
+        return pd.DataFrame()
     rows = pd.concat([frame.assign(place=frame.groupby(["step", "seed"]).cumcount()) for frame in frames])
     rows = rows.assign(at=rows["step"].astype(int)).sort_values(["at", "place"], kind="stable")
     return rows.drop(columns=["place", "at"])

@@ -17,13 +17,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Preset:
-    """`parts`: part -> name; `options` and `as_released`: `part.field` -> value (or part -> name, in the latter)."""
+    """`parts`: part -> name; `options` and `as_released`: `part.field` -> value (or part -> name, in the latter).
+
+    `released_rewards`: what a task's name begins with -> the transform of its rewards in the released code.
+    """
 
     parts: Mapping[str, str]
     paper: str
     note: str
     options: Mapping[str, Any] = field(default_factory=dict)
     as_released: Mapping[str, Any] = field(default_factory=dict)
+    released_rewards: Mapping[str, str] = field(default_factory=dict)
 
 
 PARTS = ("policy", "regularizer", "improvement", "backup", "selection")
@@ -163,9 +167,9 @@ PRESETS: dict[str, Preset] = {
     "iql": Preset(
         _parts("gaussian", "bc", "weighted", "expectile", "mode"),
         "arXiv 2110.06169",
-        "tau 0.7, beta 1/3 and the release's rescaled rewards are the locomotion tasks' (antmaze: 0.9, 1/10 and "
-        "--task.reward iql-antmaze). The release's Gaussian, with one deviation for all states and an unsquashed "
-        "density around a tanh mean, is not here.",
+        "tau 0.7 and beta 1/3 are the locomotion tasks' (antmaze: 0.9 and 1/10). The release rescales rewards on "
+        "locomotion and antmaze. Its Gaussian, with one deviation for all states and an unsquashed density around a "
+        "tanh mean, is not here.",
         {
             "policy.bound": "tanh",
             "improvement.form": "exp",
@@ -179,7 +183,10 @@ PRESETS: dict[str, Preset] = {
             "network.depth": 2,
             "network.activation": "relu",
             "trainer.batch": 256,
-            "task.reward": "iql-locomotion",
+        },
+        {
+            **dict.fromkeys(("halfcheetah", "hopper", "walker2d"), "iql-locomotion"),
+            "antmaze": "iql-antmaze",
         },
     ),
     "awr": Preset(
@@ -217,6 +224,7 @@ PRESETS: dict[str, Preset] = {
             "improvement.head": "coin",
             "improvement.normalizer": "own-head",
             "selection.candidates": 10,
+            "trainer.grad_norm": 5.0,
         },
     ),
     "sfbc": Preset(

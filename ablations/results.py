@@ -6,6 +6,7 @@ and metric), `training.csv` (losses at the evaluations), `samples.npz` and `chec
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -26,7 +27,7 @@ import torch
 from core.options import OptionError
 
 PACKAGES = ("torch", "numpy", "pandas", "scipy", "seaborn")
-FACTORS = ["task", "policy", "regularizer", "improvement", "backup"]
+FACTORS = ["label", "task", "policy", "regularizer", "improvement", "backup"]
 VIEW = ["selection", "sampler"]
 
 
@@ -66,10 +67,11 @@ def tidy(
     record: dict[str, Any], evaluations: Iterable[tuple[int, dict[str, str], dict[str, np.ndarray]]]
 ) -> pd.DataFrame:
     """One row for each seed, step and metric, with the factors of the run and of the view that was judged."""
-    factors = {"task": record["task"], **record["names"]}
+    known = {"label": record["label"], "task": record["task"], **record["names"]}
+    factors = {factor: known[factor] for factor in FACTORS}
     return pd.DataFrame(
         [
-            {**{f: factors[f] for f in FACTORS}, **view, "seed": seed, "step": step, "metric": metric, "value": v}
+            {**factors, **view, "seed": seed, "step": step, "metric": metric, "value": v}
             for step, view, metrics in evaluations
             for metric, values in metrics.items()
             for seed, v in zip(record["seeds"], values.tolist(), strict=True)
@@ -122,8 +124,9 @@ def environment() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _git_revision() -> str | None:
-    """The revision of the code, with a + where the tree has changes; None outside a checkout."""
+    """The revision of the code when first asked, with a + where the tree has changes; None outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
         call = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]

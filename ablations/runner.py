@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def train(run: RunConfig, task: Task, device: torch.device, directory: Path) -> 
                 due = min(steps, (trainer.step // every + 1) * every)
                 stride = min(STRIDE, due - trainer.step)
                 losses = trainer.train(dataset, stride, outcome.rng)
-                _refuse_divergence(run, losses, trainer.step)
+                _refuse_divergence(run, losses, trainer.step, stopping.halted if stopping else [])
                 bar.update(stride)
                 if trainer.step == due:
                     _look(run, task, outcome, losses)
@@ -128,7 +129,8 @@ def _judge(run: RunConfig, view: View, task: Task, outcome: Outcome) -> Evaluati
     # every evaluation of a run meets the same draws, so that a curve shows the policy and not the noise
     rng = SeedRng(run.seeds, "evaluate", outcome.rng.device)
     try:
-        return task.evaluate(act, rng, len(run.seeds))
+        with fusion.passes(trainer.device):
+            return task.evaluate(act, rng, len(run.seeds))
     except FloatingPointError as error:
         raise Diverged(f"{run.label}: {error} at step {trainer.step}") from None
 
@@ -148,9 +150,10 @@ def _forwards(run: RunConfig, view: View, task: Task, trainer: Trainer) -> int:
     return _resampled(run, view, task, trainer).forwards_per_action * getattr(view.selection, "candidates", 1)
 
 
-def _refuse_divergence(run: RunConfig, losses: dict[str, Tensor], step: int) -> None:
+def _refuse_divergence(run: RunConfig, losses: dict[str, Tensor], step: int, halted: Sequence[int]) -> None:
+    """`halted`: places of seeds that train on only because the others do."""
     for name, loss in losses.items():
-        bad = [seed for seed, value in zip(run.seeds, loss.tolist(), strict=True) if not np.isfinite(value)]
+        bad = [run.seeds[i] for i, value in enumerate(loss.tolist()) if not np.isfinite(value) and i not in halted]
         if bad:
             raise Diverged(
                 f"{run.label}: {name} of seed {', '.join(map(str, bad))} is not finite at step {step}; "

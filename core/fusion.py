@@ -22,6 +22,9 @@ __all__ = ["PRECISIONS", "NoCompiler", "fusable", "fuse", "fused", "passes", "pr
 
 PRECISIONS = ("float32", "bf16")
 
+#: of one compiled function
+VERSIONS = 256
+
 _on = _half = False
 
 
@@ -59,10 +62,19 @@ def fuse(on: bool = True, precision: str = "float32") -> None:
     global _on, _half
     half = precision == "bf16"
     by_kernels = on and half and native.has_half()
+    if on and torch.cuda.is_available():
+        allow_versions()
     if on:
         native.library(torch.float32, by_kernels)
         native.reuse_memory()
     _on, _half, native.half_products = on, half, by_kernels
+
+
+def allow_versions() -> None:
+    """Let `torch.compile` make a version for every size that a study's classes and ways to act bring, not eight."""
+    from torch._dynamo import config
+
+    config.recompile_limit, config.accumulated_recompile_limit = VERSIONS, 8 * VERSIONS
 
 
 def passes(device: torch.device) -> contextlib.AbstractContextManager[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import weakref
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -78,6 +79,7 @@ class Workers:
         bounds = np.linspace(0, count, workers + 1).astype(int)
         self.cuts = bounds[1:-1]
         self.pipes: list[Connection] = []
+        self._asked = 0
         self.processes = []
         for share in np.diff(bounds):
             ours, theirs = context.Pipe()
@@ -95,28 +97,38 @@ class Workers:
         return self._ask("step", actions)
 
     def _ask(self, method: str, rows: np.ndarray) -> Moment:
+        self._asked += 1
         for pipe, share in zip(self.pipes, np.split(rows, self.cuts), strict=True):
-            pipe.send((method, share))
-        answers = [pipe.recv() for pipe in self.pipes]
+            pipe.send((self._asked, method, share))
+        answers = [self._answer(pipe) for pipe in self.pipes]
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
         names = Moment.__dataclass_fields__
         return Moment(*(np.concatenate([getattr(answer, name) for answer in answers]) for name in names))
 
+    def _answer(self, pipe: Connection) -> Moment | Exception:
+        """To the last question: one that ctrl-C cut off has left its answer in the pipe."""
+        number, answer = pipe.recv()
+        while number < self._asked:
+            number, answer = pipe.recv()
+        return answer
+
 
 def _serve(pipe: Connection, recipe: Simulator, count: int) -> None:
     """A worker's life: one answer for each request, an exception as an answer; ends when the pipe closes."""
+    # ctrl-C is for the process that asks, which may want a last evaluation
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     fleet = None
     try:
         while True:
-            method, rows = pipe.recv()
+            number, method, rows = pipe.recv()
             try:
                 fleet = fleet or Fleet(recipe, count)
-                pipe.send(getattr(fleet, method)(rows))
+                pipe.send((number, getattr(fleet, method)(rows)))
             except Exception as error:
-                pipe.send(error)
-    except (EOFError, KeyboardInterrupt, BrokenPipeError):
+                pipe.send((number, error))
+    except (EOFError, BrokenPipeError):
         pass
 
 

@@ -90,8 +90,12 @@ class TransformConfig(Options):
     """What learning is shown instead of rewards and observations as they are; None: what the task's own paper does."""
 
     reward: str | None = option(
-        None, "what is done to rewards before learning; scores are of rewards as they are", choices=tuple(REWARDS)
+        None,
+        "what is done to rewards before learning; scores are of rewards as they are (default: the task's)",
+        choices=tuple(REWARDS),
     )
     observation: str | None = option(
-        None, "what is done to observations, in the data and in the simulator", choices=tuple(OBSERVATIONS)
+        None,
+        "what is done to observations, in the data and in the simulator (default: the task's)",
+        choices=tuple(OBSERVATIONS),
     )

@@ -13,8 +13,10 @@ from builders import double_rng, make_dataset, make_trainer, small_config
 from ablations import runner
 from ablations.cli import parse
 from core import fusion, native, network_pass
-from core.rng import SeedRng
-from policies import POLICIES
+from core.networks import NetworkConfig
+from core.rng import SeedRng, seed_generator
+from core.types import TaskSpec
+from policies import POLICIES, chain
 from policies.chain import _Chain, _TorchChain
 from policies.samplers import run
 
@@ -184,6 +186,36 @@ def test_a_chain_is_the_sampler_differentiated_by_autograd(compiled, rows):
         torch.testing.assert_close(x, by_autograd, rtol=1e-11, atol=1e-11)
         for a, b in zip(torch.autograd.grad(x.square().sum(), inputs), expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+
+
+SIZES = [
+    ("diffusion", {"T": 3}),
+    ("diffusion", {"T": 3, "clip": False}),
+    ("edm", {"sampler": "euler", "sample_steps": 4}),
+    ("flow", {"steps": 3}),
+]
+
+
+@pytest.mark.slow
+def test_one_process_compiles_a_chain_for_many_classes_and_sizes(monkeypatch):
+    """As on a GPU, by a backend that compiles nothing: torch's own limit of eight versions is an error in the ninth."""
+    from torch._dynamo import config
+
+    with config.patch(recompile_limit=config.recompile_limit, accumulated_recompile_limit=256):
+        fusion.allow_versions()
+        for name in ("_forward", "_backward"):
+            compiled = torch.compile(getattr(chain, name).__wrapped__, fullgraph=True, backend="eager")
+            monkeypatch.setattr(chain, name, compiled)
+        monkeypatch.setattr(chain, "covers", lambda net: True)
+        monkeypatch.setattr(network_pass, "applies", lambda *arguments: False)
+        for (name, options), seeds, rows in itertools.product(SIZES, (1, 3), (4, 9)):
+            rng = SeedRng(range(seeds), "train")
+            init = [seed_generator(seed, "init") for seed in range(seeds)]
+            policy = POLICIES[name](**options).build(TaskSpec("x", 2, 2), NetworkConfig(hidden=16), init)
+            with torch.no_grad():
+                policy.sample(rng.normal(5 * rows, 2), rng)
+            policy.sample(rng.normal(rows, 2), rng).sum().backward()
+            assert all(p.grad is not None for p in policy.net.parameters())
 
 
 def test_without_a_compiler_one_line_says_so(monkeypatch, tmp_path):

@@ -84,6 +84,20 @@ def test_an_interruption_keeps_the_groups_begun(tmp_path, monkeypatch):
     assert config["seeds"] == [4, 7]
 
 
+def test_groups_whose_seeds_stop_early_are_as_long_as_the_longest(tmp_path):
+    options = "--policy gaussian --bc-only --seeds 0 1 2 --steps 100 --eval-every 10 --early-stop --selection one"
+    frames, tables = [], []
+    for name, grouping in (("a", []), ("b", ["--seeds-at-once", "1"])):
+        assert main([*options.split(), *SMALL, *grouping, "--out", str(tmp_path / name)]) == 0
+        frames.append(pd.read_csv(tmp_path / name / "metrics.csv"))
+        tables.append(pd.read_csv(tmp_path / name / "summary.csv"))
+    halted = read_config(tmp_path / "b")["halted"]
+    assert halted == read_config(tmp_path / "a")["halted"]
+    assert len(set(halted)) == 3
+    pd.testing.assert_frame_equal(*frames, rtol=1e-5, atol=1e-6)
+    pd.testing.assert_frame_equal(*tables, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("value", ["0", "two"])
 def test_a_group_has_a_seed(value, tmp_path, capsys):
     assert main(["--seeds-at-once", value, "--out", str(tmp_path / "a")]) == 2

@@ -157,7 +157,7 @@ class TestMMD:
 
     def test_against_the_data_it_compares_n_samples_with_the_action(self):
         data, policy = batch(), Cloud()
-        value, own = MMD(samples=7, bandwidth=1.0)(policy, data, double_rng(SEEDS))
+        value, own, _ = MMD(samples=7, bandwidth=1.0)(policy, data, double_rng(SEEDS))
         drawn = double_rng(SEEDS).normal(35, 3).view(2, 5, 7, 3)
         assert own is None
         for seed in range(2):
@@ -187,13 +187,15 @@ class TestLearnedMultiplier:
         multiplier = LearnedMultiplier(Constant([0.3, 0.01]), 0.05, 2).double()
         with torch.no_grad():
             multiplier.log_multiplier.copy_(torch.tensor([[0.7], [-0.2]]))
-        value, own = multiplier(None, None, None)
+        value, own, weight = multiplier(None, None, None)
         alpha = torch.tensor([0.7, -0.2]).double().exp()
-        torch.testing.assert_close(value[:, 0], alpha * torch.tensor([0.3, 0.01]))
+        # what is recorded of it says how far the policy is from the data, whatever the multiplier
+        torch.testing.assert_close(value[:, 0], torch.tensor([0.3, 0.01]).double())
+        torch.testing.assert_close(weight[:, 0], alpha)
         (gradient,) = torch.autograd.grad(own.mean(-1).sum(), multiplier.log_multiplier)
         # descending its own loss raises alpha above the threshold and lowers it below
         torch.testing.assert_close(gradient, -(alpha * torch.tensor([0.25, -0.04]))[:, None])
-        graph = torch.autograd.grad(value.sum(), [multiplier.log_multiplier], allow_unused=True)
+        graph = torch.autograd.grad((weight * value).sum(), [multiplier.log_multiplier], allow_unused=True)
         assert graph == (None,)
 
     def test_the_policy_is_not_moved_by_the_multipliers_loss(self):
@@ -306,7 +308,7 @@ class TestBehaviour:
         config = with_behaviour(name)
         policy = GaussianConfig().build(SPEC, SMALL, [seed_generator(5, "init")] * 2).double()
         regularizer, data = config.build(SPEC, SMALL, init()).double(), batch()
-        value, own = regularizer(policy, data, double_rng(SEEDS))
+        value, own, _ = regularizer(policy, data, double_rng(SEEDS))
         torch.testing.assert_close(own, -regularizer.behaviour.log_prob(data.obs, data.act))
         assert torch.autograd.grad(own.sum(), list(policy.parameters()), allow_unused=True)[0] is None
         assert all((g != 0).any() for g in torch.autograd.grad(value.sum(), list(policy.parameters())))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -166,6 +169,21 @@ def test_an_action_that_is_not_a_number_is_named():
 def task(**changes) -> OfflineTask:
     settings = {"simulator": HOPPER, "recorded_with": "", "episodes": 3, **changes}
     return OfflineTask(Recipe("hopper-test", 11, 3, 60, REFERENCE, lambda: None, **settings))
+
+
+def test_workers_outlive_ctrl_c_and_an_answer_nobody_waited_for():
+    fleet = Workers(HOPPER, 4, 2)
+    try:
+        starts = np.arange(4)
+        expected = fleet.reset(starts)
+        for process in fleet.processes:
+            os.kill(process.pid, signal.SIGINT)
+        fleet._asked += 1
+        for pipe in fleet.pipes:  # asked, and cut off before the answer was read
+            pipe.send((fleet._asked, "step", np.ones((2, 3))))
+        np.testing.assert_array_equal(fleet.reset(starts).obs, expected.obs)
+    finally:
+        fleet.close()
 
 
 def test_an_evaluation_reports_normalised_scores_and_its_physics():

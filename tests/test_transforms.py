@@ -67,6 +67,9 @@ def test_the_release_of_a_method_has_its_own():
         TransformConfig(observation="z-score"),
         TransformConfig(reward="iql-locomotion"),
     ]
+    (maze,) = parse(["--preset", "iql", "--as-released", "--task", "antmaze-umaze-v0"]).runs
+    (pen,) = parse(["--preset", "iql", "--as-released", "--task", "pen-human-v1"]).runs
+    assert [maze.transforms.reward, pen.transforms.reward] == ["iql-antmaze", None]
     (overridden,) = parse(["--preset", "iql", "--as-released", "--task.reward", "raw", *task]).runs
     assert overridden.transforms.reward == "raw"
     (plain,) = parse(["--preset", "iql", *task]).runs

@@ -131,10 +131,10 @@ class LearnedMultiplier(nn.Module):
         # clipped where it is stored, not where it is read: beyond a bound it must still feel the way back
         with torch.no_grad():
             self.log_multiplier.clamp_(LOG_MULTIPLIER_MIN, LOG_MULTIPLIER_MAX)
-        value, own = self.penalty(policy, batch, rng)
+        value, own, _ = self.penalty(policy, batch, rng)
         multiplier = self.log_multiplier.exp()
         dual = -multiplier * (value.detach() - self.threshold)
-        return Penalty(multiplier.detach() * value, dual if own is None else own + dual)
+        return Penalty(value, dual if own is None else own + dual, multiplier.detach())
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,14 @@ from policies.base import Policy
 
 
 class Penalty(NamedTuple):
-    """`value` `[S, B]` enters the actor's loss; `own` `[S, B]` is the loss of the regularizer's own parameters."""
+    """`weight` times `value` `[S, B]` enters the actor's loss, `value` alone says how far the policy is from the data.
+
+    `own` `[S, B]` is the loss of the regularizer's own parameters.
+    """
 
     value: Tensor
     own: Tensor | None = None
+    weight: Tensor | float = 1.0
 
 
 class Regularizer(Protocol):

@@ -214,7 +214,8 @@ class Trainer:
         with untracked(self.critic, self.backup):
             terms = self.parts.improvement(self.policy, self.critics(), batch, rng)
         bonus = terms.bonus * bonus_weight
-        loss = (terms.weight * self.parts.regularizer.coef * penalty.value + bonus).mean(-1)
+        coef = self.parts.regularizer.coef * penalty.weight
+        loss = (terms.weight * coef * penalty.value + bonus).mean(-1)
         record = {"regularizer": penalty.value.mean(-1), "bonus": bonus.mean(-1), "actor_loss": loss}
         record["actor_grad_norm"] = self._descend(loss, "policy")
         if penalty.own is not None:
