@@ -98,9 +98,26 @@ METHODS = Study(
     figures=("methods", "samples"),
 )
 
+
+def _learning(task: str, method: str = "") -> Study:
+    """Cloning against Diffusion-QL on an MDP: what Q adds in training, and what acting by it adds to that."""
+    return Study(
+        question=f"Does Q improve on the behaviour on {task}, and is it training by Q or acting by it?",
+        common=f"--task {task} --steps 20000 --eval-every 5000",
+        runs={
+            "bc-diffusion": "--preset bc-diffusion",
+            "diffusion-ql": f"--preset diffusion-ql --selection one softmax-q:candidates=50 {method}",
+        },
+        figures=("curves",),
+    )
+
+
 STUDIES: dict[str, Study] = {
     "expressiveness": EXPRESSIVENESS,
     "coupling": COUPLING,
     "denoising": DENOISING,
     "methods": METHODS,
+    # clipped as the release does on hopper-medium-expert-v2
+    "learning-hopper": _learning("local:hopper-medium-expert", "--trainer.grad-norm 5"),
+    "learning-pointmaze": _learning("local:pointmaze-umaze"),
 }
