@@ -99,14 +99,14 @@ METHODS = Study(
 )
 
 
-def _learning(task: str, method: str = "") -> Study:
+def _learning(task: str, options: str = "") -> Study:
     """Cloning against Diffusion-QL on an MDP: what Q adds in training, and what acting by it adds to that."""
     return Study(
         question=f"Does Q improve on the behaviour on {task}, and is it training by Q or acting by it?",
-        common=f"--task {task} --steps 20000 --eval-every 5000",
+        common=f"--task {task} --steps 20000 --eval-every 5000 {options}",
         runs={
             "bc-diffusion": "--preset bc-diffusion",
-            "diffusion-ql": f"--preset diffusion-ql --selection one softmax-q:candidates=50 {method}",
+            "diffusion-ql": "--preset diffusion-ql --selection one softmax-q:candidates=50",
         },
         figures=("curves",),
     )
