@@ -3,7 +3,8 @@
     python scripts/pick_behaviour.py hopper /tmp/behaviour/hopper
 
 Expert: the best snapshot. Medium: the one before it whose score is nearest to half of the expert's. Replay: some
-snapshots evenly spaced on the way to the medium one. The candidates for medium are judged again over more episodes.
+snapshots evenly spaced on the way to the medium one. Candidates for both are judged again over more episodes, since the
+best of many short looks is mostly luck.
 Writes tasks/collect/weights/{body}-{expert,medium,replay-N}.npz and the training record beside them.
 """
 
@@ -22,7 +23,7 @@ from tasks.collect.record import episode_statistics, record
 from tasks.d4rl_names import LOCOMOTION, normalise
 
 #: snapshots kept of the way to the medium policy, candidates judged again, and the steps of that
-STAGES, CANDIDATES, STEPS = 8, 5, 12_000
+STAGES, CANDIDATES, STEPS = 8, 8, 12_000
 
 
 def judge(body: str, path: Path) -> float:
@@ -41,11 +42,12 @@ def main() -> None:
     def path(step: int) -> Path:
         return args.snapshots / f"step_{step:08d}.npz"
 
-    expert = int(scores.step[scores.score.idxmax()])
+    best = {int(step): judge(args.body, path(step)) for step in scores.nlargest(CANDIDATES, "score").step}
+    expert = max(best, key=lambda step: best[step])
+    top = best[expert]
     before = scores[scores.step < expert]
-    near = before.iloc[(before.score - scores.score.max() / 2).abs().argsort()[:CANDIDATES]].step
+    near = before.iloc[(before.score - top / 2).abs().argsort()[:CANDIDATES]].step
     judged = {int(step): judge(args.body, path(step)) for step in near}
-    top = judge(args.body, path(expert))
     medium = min(judged, key=lambda step: abs(judged[step] - top / 2))
     replay = [int(step) for step in before.step[before.step <= medium]]
     kept = [replay[i] for i in np.unique(np.linspace(0, len(replay) - 1, STAGES).round().astype(int))]
@@ -57,7 +59,7 @@ def main() -> None:
     for i, step in enumerate(kept):
         shutil.copy(path(step), WEIGHTS / f"{args.body}-replay-{i}.npz")
     shutil.copy(args.snapshots / "record.csv", WEIGHTS / f"{args.body}-training.csv")
-    print(f"{args.body}: expert step {expert}, {top:.1f}; medium step {medium} of {judged}; replay steps {kept}")
+    print(f"{args.body}: expert step {expert} of {best}; medium step {medium} of {judged}; replay steps {kept}")
 
 
 if __name__ == "__main__":
