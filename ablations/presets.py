@@ -56,6 +56,8 @@ _BCQ = {
     "selection.candidates": 100,
     **_FOLLOWING,
 }
+#: the networks and batches of TD3+BC and IQL
+_RELU = {"network.hidden": 256, "network.depth": 2, "network.activation": "relu", "trainer.batch": 256}
 #: what the release of Diffusion-QL does and its paper does not say; shared by the methods built on its code
 _DIFFUSION_QL_RELEASE = {
     "improvement.normalizer": "other-head",
@@ -107,13 +109,7 @@ PRESETS: dict[str, Preset] = {
             "backup.noise_clip": 0.5,
             **_DELAYED,
         },
-        {
-            "network.hidden": 256,
-            "network.depth": 2,
-            "network.activation": "relu",
-            "trainer.batch": 256,
-            "task.observation": "z-score",
-        },
+        {**_RELU, "task.observation": "z-score"},
     ),
     "bcq": Preset(
         _parts("perturbed", "bc", "q-max", "soft-clipped", "argmax-q"),
@@ -178,16 +174,8 @@ PRESETS: dict[str, Preset] = {
             "improvement.clip": 100.0,
             "backup.expectile": 0.7,
         },
-        {
-            "network.hidden": 256,
-            "network.depth": 2,
-            "network.activation": "relu",
-            "trainer.batch": 256,
-        },
-        {
-            **dict.fromkeys(("halfcheetah", "hopper", "walker2d"), "iql-locomotion"),
-            "antmaze": "iql-antmaze",
-        },
+        _RELU,
+        {**dict.fromkeys(("halfcheetah", "hopper", "walker2d"), "iql-locomotion"), "antmaze": "iql-antmaze"},
     ),
     "awr": Preset(
         _parts("gaussian", "bc", "weighted", "clipped-double-q", "mode"),

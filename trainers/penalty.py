@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -73,3 +73,29 @@ class PlainRegularizer(RegularizerConfig):
     @abstractmethod
     def __call__(self, policy: Policy, batch: Transitions, rng: Rng) -> Penalty:
         """The penalty of each example."""
+
+
+class Total:
+    """A running sum `[S]` that never leaves the device, in double precision: the terms are many and nearly equal."""
+
+    def __init__(self) -> None:
+        self._sum: Tensor | None = None
+        self._count = 0
+
+    def add(self, value: Tensor) -> None:
+        if self._sum is None:
+            self._sum = torch.zeros_like(value, dtype=torch.float64)
+        self._sum += value
+        self._count += 1
+
+    def take_mean(self) -> Tensor | None:
+        """The mean so far; the sum starts anew."""
+        mean = self._sum / self._count if self._sum is not None else None
+        self._sum, self._count = None, 0
+        return mean
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sum": self._sum, "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._sum, self._count = state["sum"], state["count"]

@@ -32,6 +32,7 @@ from policies.base import Policy, PolicyConfig
 from trainers.annealing import Annealing
 from trainers.improvements import Improvement
 from trainers.optim import ReplicaAdam, untracked
+from trainers.penalty import Total
 from trainers.regularizers import Regularizer, RegularizerConfig
 
 M = TypeVar("M", bound=nn.Module)
@@ -232,32 +233,6 @@ class Trainer:
     def _descend(self, loss: Tensor, name: str) -> Tensor:
         """One step of each replica of a learner down its own loss `[S]`; returns the gradient norms `[S]`."""
         return self.optimizers[name].descend(loss, self.config.grad_norm)
-
-
-class Total:
-    """A running sum `[S]` that never leaves the device, in double precision: the terms are many and nearly equal."""
-
-    def __init__(self) -> None:
-        self._sum: Tensor | None = None
-        self._count = 0
-
-    def add(self, value: Tensor) -> None:
-        if self._sum is None:
-            self._sum = torch.zeros_like(value, dtype=torch.float64)
-        self._sum += value
-        self._count += 1
-
-    def take_mean(self) -> Tensor | None:
-        """The mean so far; the sum starts anew."""
-        mean = self._sum / self._count if self._sum is not None else None
-        self._sum, self._count = None, 0
-        return mean
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"sum": self._sum, "count": self._count}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._sum, self._count = state["sum"], state["count"]
 
 
 def frozen_copy(module: M) -> M:

@@ -41,7 +41,7 @@ class Local:
 
 def _locomotion() -> dict[str, Local]:
     made = {}
-    for body in filter(locomotion.available, locomotion.SIMULATORS):
+    for body in locomotion.SIMULATORS:
         obs_dim, act_dim, reference = LOCOMOTION[body]
         for kind in locomotion.KINDS:
             make = partial(locomotion.collect, body, kind)

@@ -79,10 +79,5 @@ def collect(body: str, kind: str, seed: int, steps: int = STEPS) -> dict[str, np
     return record(simulator, Stochastic(Actor.load(WEIGHTS / f"{body}-{kind}.npz")), steps, seed, name)
 
 
-def available(body: str) -> bool:
-    """Whether this body's policies are in the checkout."""
-    return (WEIGHTS / f"{body}-expert.npz").exists()
-
-
 def _joined(stages: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {key: np.concatenate([stage[key] for stage in stages]) for key in stages[0]}
