@@ -45,6 +45,7 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     """The options that choose parts; `nested`: fields that hold a policy of their own, with its default's name."""
     parser = Parser(
         prog="run_ablation.py",
+        usage="run_ablation.py [--policy NAME ...] [--preset NAME ...] [--task NAME] [options]",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=add_help,

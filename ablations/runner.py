@@ -82,7 +82,9 @@ def train(run: RunConfig, task: Task, device: torch.device, directory: Path) -> 
                 _refuse_divergence(run, losses, trainer.step, stopping.halted if stopping else [])
                 bar.update(stride)
                 if trainer.step == due:
+                    bar.set_postfix_str("judging")
                     _look(run, task, outcome, losses)
+                    bar.set_postfix_str("")
                 outcome.seconds = time.perf_counter() - began
                 progress.keep(outcome)
         except KeyboardInterrupt:

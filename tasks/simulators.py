@@ -75,6 +75,7 @@ class Simulation:
 
     def __init__(self, recipe: Simulator):
         self.recipe = recipe
+        gymnasium_with(recipe)  # first, since on being imported it asks for its warnings to be shown
         with warnings.catch_warnings():
             # about the -v4 environments being old: they are the ones that match D4RL's
             warnings.simplefilter("ignore")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -169,6 +171,12 @@ def test_an_action_that_is_not_a_number_is_named():
 def task(**changes) -> OfflineTask:
     settings = {"simulator": HOPPER, "recorded_with": "", "episodes": 3, **changes}
     return OfflineTask(Recipe("hopper-test", 11, 3, 60, REFERENCE, lambda: None, **settings))
+
+
+def test_a_simulation_starts_without_advice_about_newer_environments():
+    code = "from tasks.simulators import Simulator; Simulator('Hopper-v4', 10).start()"
+    started = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, check=True)
+    assert "out of date" not in started.stderr
 
 
 def test_workers_outlive_ctrl_c_and_an_answer_nobody_waited_for():
