@@ -71,11 +71,15 @@ def _carry_out(
     finish: Callable[[Path], str] = lambda partial: "",
 ) -> tuple[bool, str]:
     """Make the directory of one run; returns whether it was interrupted, and what `finish` made of it."""
-    with results.new_directory(directory) as partial:
-        interrupted = groups.carry_out(run, task.under(run.transforms), device, partial, directory, at_once)
-        finished = finish(partial)
-        # what an interrupted run left is kept until there is something in its place
-        shutil.rmtree(directory, ignore_errors=True)
+    try:
+        with results.new_directory(directory) as partial:
+            interrupted = groups.carry_out(run, task.under(run.transforms), device, partial, directory, at_once)
+            finished = finish(partial)
+            # what an interrupted run left is kept until there is something in its place
+            shutil.rmtree(directory, ignore_errors=True)
+    except runner.Diverged:
+        progress.clear(directory)
+        raise
     if interrupted:
         print(f"{run.label}: interrupted; the same command with --out goes on from there", file=sys.stderr)
     else:

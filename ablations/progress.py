@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from ablations import results
 from ablations.config import RunConfig
 from core import fusion
+from core.options import first_line
 from tasks.base import Evaluation
 from trainers import checkpoint
 
@@ -72,14 +74,18 @@ class Progress:
             "losses": [(step, _tensors(losses)) for step, losses in outcome.losses],
             "seconds": outcome.seconds,
         }
-        checkpoint.write(stored, self.path)
+        try:
+            checkpoint.write(stored, self.path)
+        except (OSError, RuntimeError) as error:  # torch's own where the disk is full
+            print(f"{self._label}: cannot write {self.path} ({first_line(error)}); trains on", file=sys.stderr)
         self._written = time.monotonic()
 
 
 def clear(directory: Path) -> None:
-    """Remove what was kept of the run that is now in `directory`."""
+    """Remove what was kept of the run that is, or would have been, in `directory`."""
+    own = re.compile(rf"\.{re.escape(directory.name)}\.\d+\.(progress|partial)")
     for path in directory.parent.iterdir():
-        if path.name.startswith(f".{directory.name}.") and path.suffix == ".progress":
+        if own.fullmatch(path.name):
             path.unlink()
 
 

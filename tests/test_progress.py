@@ -85,6 +85,22 @@ def test_what_ctrl_c_left_goes_on_in_its_place(tmp_path, monkeypatch, capsys):
     assert "already exists" in capsys.readouterr().err
 
 
+def test_a_full_disk_does_not_end_a_run(tmp_path, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(progress.checkpoint, "write", full)
+    monkeypatch.setattr(runner.checkpoint, "save", lambda *arguments: None)
+    assert main([*COMMANDS["a value"].split(), *SMALL, "--out", str(tmp_path / "out")]) == 0
+    assert "No space left on device); trains on" in capsys.readouterr().err
+
+
+def test_what_diverged_leaves_nothing(tmp_path):
+    command = "--policy gaussian --bc-only --seeds 0 --trainer.lr 1e30".split()
+    assert main([*command, *SMALL, "--out", str(tmp_path / "out")]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("change", ["options", "code", "broken"])
 def test_what_is_not_its_own_is_not_taken_up(change, tmp_path, monkeypatch, capsys):
     command, out = [*COMMANDS["several runs"].split(), *SMALL], ["--out", str(tmp_path / "out")]
