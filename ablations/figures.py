@@ -83,6 +83,9 @@ def draw_curves(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     for axis, metric in zip(axes, shown, strict=True):
         _lines(axis, summary[summary["metric"] == metric], x="step", by="run")
         axis.set(xlabel="training step", title=metric.replace("_", " "))
+        axis.legend_ = None
+    lines, names = axes[0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside upper center", ncols=min(len(names), 4), frameon=False, fontsize=8)
     _save(figure, path)
 
 
