@@ -81,11 +81,9 @@ def draw_curves(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     shown = list(dict.fromkeys(summary["metric"]))[:4]
     figure, axes = _grid(len(shown), height=3.2, share=False)
     for axis, metric in zip(axes, shown, strict=True):
-        _lines(axis, summary[summary["metric"] == metric], x="step", by="run")
+        _lines(axis, summary[summary["metric"] == metric], x="step", by="run", legend=False)
         axis.set(xlabel="training step", title=metric.replace("_", " "))
-        axis.legend_ = None
-    lines, names = axes[0].get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside upper center", ncols=min(len(names), 4), frameon=False, fontsize=8)
+    _legend_above(figure, axes[0])
     _save(figure, path)
 
 
@@ -95,11 +93,11 @@ def draw_denoising(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     figure, (energy, modes, steps, heat) = _grid(4, height=3.4, share=False)
     resampled = rows[rows["views"] > 1]
     for axis, metric in ((energy, "energy_distance"), (modes, "on_mode")):
-        _lines(axis, resampled[resampled["metric"] == metric], x="forwards", by="sampler_name")
+        shown = resampled[resampled["metric"] == metric]
+        _lines(axis, shown, x="forwards", by="sampler_name", legend=axis is energy)
         axis.set(xscale="log", xlabel="network passes for an action", title=metric.replace("_", " "))
         _ticks(axis, [2, 5, 10, 20, 50])
     energy.set_yscale("log")
-    modes.legend_ = None  # the same lines as beside it
     trained = rows[(rows["metric"] == "energy_distance") & (rows["sampler"] == "as trained") & rows["T"].notna()]
     _lines(steps, trained[trained["target"] == "epsilon"], x="T", by="schedule")
     steps.set(xscale="log", yscale="log", xlabel="T, trained and sampled", title="energy distance")
@@ -139,7 +137,7 @@ def draw_methods(directory: Path, summary: pd.DataFrame, path: Path) -> None:
         sns.despine(ax=axis)
     axes[0].set(xscale="log")
     axes[0].invert_yaxis()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    _legend_above(figure, axes[0])
     _save(figure, path)
 
 
@@ -170,13 +168,20 @@ def _ticks(axis: Axes, values: list[int]) -> None:
     axis.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _lines(axis: Axes, rows: pd.DataFrame, x: str, by: str) -> None:
+def _legend_above(figure: Figure, axis: Axes) -> None:
+    """One legend for panels that all have the lines of `axis`."""
+    lines, names = axis.get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside upper center", ncols=min(len(names), 4), frameon=False)
+
+
+def _lines(axis: Axes, rows: pd.DataFrame, x: str, by: str, legend: bool = True) -> None:
     """Mean and interval against `x`, one line for each value of `by`."""
     for color, (name, group) in zip(sns.color_palette("deep"), rows.groupby(by, sort=False), strict=False):
         line = group.sort_values(x)
         axis.plot(line[x], line["mean"], color=color, marker="o", markersize=3, label=name)
         axis.fill_between(line[x], line["low"], line["high"], color=color, alpha=0.2, linewidth=0)
-    axis.legend(frameon=False, fontsize=8)
+    if legend:
+        axis.legend(frameon=False, fontsize=8)
     sns.despine(ax=axis)
 
 

@@ -35,8 +35,9 @@ def check(run: RunConfig) -> None:
             f"{where}: was trained with backup {record['names']['backup']}, and {run.label} asks V of "
             f"{run.names['backup']}; name a run with --backup {run.names['backup']}"
         )
+    options = run.record()["options"]
     for part in parts:
-        asked = run.record()["options"][part]
+        asked = options[part]
         for name, stored in record["options"].get(part, {}).items():
             if asked.get(name) != stored:
                 flag = f"--{part}.{name}".replace("_", "-")

@@ -7,6 +7,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from core import fusion
+from run_ablation import main
 
 # the networks of the tests are tiny: more threads would wait for each other longer than they work
 torch.set_num_threads(1)
@@ -22,6 +23,19 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 def uncompiled():
     """Every test starts without the compiled kernels, whatever one before it turned on."""
     fusion.fuse(False)
+
+
+@pytest.fixture
+def refused(capsys):
+    """The one line with which a command that cannot be used is refused, given its arguments."""
+
+    def line(*arguments: str) -> str:
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        return error
+
+    return line
 
 
 @pytest.fixture(

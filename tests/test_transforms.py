@@ -83,8 +83,5 @@ def test_the_release_of_a_method_has_its_own():
         ("--task bandit --task.reward raw", "bandit is learned from as it is; leave them out"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(options, why, capsys):
-    assert main([*TINY, *options.split()]) == 2
-    error = capsys.readouterr().err
-    assert why in error
-    assert error.count("\n") == 1
+def test_what_cannot_be_is_refused_in_one_line(options, why, refused):
+    assert why in refused(*TINY, *options.split())
