@@ -81,7 +81,7 @@ def _carry_out(
         progress.clear(directory)
         raise
     if interrupted:
-        print(f"{run.label}: interrupted; the same command with --out {directory} goes on", file=sys.stderr)
+        print(f"{run.label}: interrupted; the same command with the same --out goes on", file=sys.stderr)
     else:
         progress.clear(directory)
     return interrupted, finished
