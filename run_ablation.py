@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         note = runner.fuse_if_it_pays(command.compile, command.runs, command.device)
         if note:
             print(note, file=sys.stderr)
-        table = comparison.carry_out(
+        interrupted, table = comparison.carry_out(
             command.runs, command.out, command.device, command.study, command.only, command.seeds_at_once
         )
     except OptionError as error:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     print(
         f"\n{command.runs[0].task}: {over}\n\n{table}\n\nresults: {command.out}\nfigure:  {command.out / 'figure.png'}"
     )
-    return 0
+    return 130 if interrupted else 0
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -29,9 +29,10 @@ def carry_out(
     study: str | None = None,
     only: Sequence[str] = (),
     at_once: int | None = None,
-) -> str:
-    """Train and judge the runs, of a study those labelled `only` if any; returns the table of all that is there.
-    `at_once`: seeds trained together, if not all.
+) -> tuple[bool, str]:
+    """Train and judge the runs, of a study those labelled `only` if any; `at_once`: seeds trained together, if not all.
+
+    Returns whether it was interrupted, and the table of all that is there.
 
     One run fills `directory` itself; several fill one subdirectory each, beside the figures that show them all. A run
     that diverges leaves the others to be done, and is reported at the end as `Diverged`.
@@ -39,10 +40,10 @@ def carry_out(
     task = make_task(runs[0].task, runs[0].backend)
     task.prepare()
     if len(runs) == 1 and study is None:
-        return _carry_out(runs[0], task, device, directory, at_once, lambda partial: report(partial, task, study))[1]
+        return _carry_out(runs[0], task, device, directory, at_once, lambda partial: report(partial, task, study))
     directory.mkdir(parents=True, exist_ok=True)
     results.write_json(directory / "comparison.json", {"study": study, "runs": [run.label for run in runs]})
-    failures = []
+    failures, interrupted = [], False
     due = [run for run in runs if not only or run.label in only]
     for run in due:
         if _is_done(directory, run.label):
@@ -59,7 +60,7 @@ def carry_out(
         directory.rmdir()
     if failures:
         raise runner.Diverged("; ".join(failures))
-    return report(directory, task, study)
+    return interrupted, report(directory, task, study)
 
 
 def _carry_out(

@@ -74,6 +74,7 @@ def train(run: RunConfig, task: Task, device: torch.device, directory: Path) -> 
     dataset = task.dataset().to(device)
     began = time.perf_counter() - outcome.seconds
     with tqdm(total=steps, initial=trainer.step, desc=run.label, unit="step", file=sys.stderr) as bar:
+        _show(bar, outcome)
         try:
             while trainer.step < steps and not (stopping and len(stopping.halted) == len(run.seeds)):
                 due = min(steps, (trainer.step // every + 1) * every)
@@ -84,7 +85,7 @@ def train(run: RunConfig, task: Task, device: torch.device, directory: Path) -> 
                 if trainer.step == due:
                     bar.set_postfix_str("judging")
                     _look(run, task, outcome, losses)
-                    bar.set_postfix_str("")
+                    _show(bar, outcome)
                 outcome.seconds = time.perf_counter() - began
                 progress.keep(outcome)
         except KeyboardInterrupt:
@@ -95,6 +96,14 @@ def train(run: RunConfig, task: Task, device: torch.device, directory: Path) -> 
     if not outcome.interrupted:
         progress.keep(outcome, done=True)
     return outcome
+
+
+def _show(bar: tqdm, outcome: Outcome) -> None:
+    """The headline of the latest evaluation, beside the bar."""
+    if outcome.evaluations:
+        step, (first, *_) = outcome.evaluations[-1]
+        name, values = next(iter(first.metrics.items()))
+        bar.set_postfix_str(f"{name.replace('_', ' ')} {np.mean(values):.3g} at {step}")
 
 
 def _look(run: RunConfig, task: Task, outcome: Outcome, losses: dict[str, Tensor]) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import weakref
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 
 import numpy as np
 
@@ -88,7 +88,8 @@ class Workers:
             theirs.close()
             self.pipes.append(ours)
             self.processes.append(process)
-        self.close = weakref.finalize(self, _dismiss, self.pipes, self.processes)
+        # with a priority it runs at exit before multiprocessing's SIGTERM to the workers, which do not hear it
+        self.close = Finalize(self, _dismiss, (self.pipes, self.processes), exitpriority=1)
 
     def reset(self, seeds: np.ndarray) -> Moment:
         return self._ask("reset", seeds)
@@ -117,8 +118,9 @@ class Workers:
 
 def _serve(pipe: Connection, recipe: Simulator, count: int) -> None:
     """A worker's life: one answer for each request, an exception as an answer; ends when the pipe closes."""
-    # ctrl-C is for the process that asks, which may want a last evaluation
+    # ctrl-C and a cluster's notice reach all processes, and are for the one that asks: it wants a last evaluation
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     fleet = None
     try:
         while True:

@@ -79,7 +79,8 @@ def test_an_interruption_keeps_the_groups_begun(tmp_path, monkeypatch):
         return outcome
 
     monkeypatch.setattr(runner, "train", interrupted)
-    config = read_config(trained(tmp_path / "a", "--seeds-at-once", "1"))
+    assert main([*TASK, *SMALL, "--seeds-at-once", "1", "--out", str(tmp_path / "a")]) == 130
+    config = read_config(tmp_path / "a")
     assert config["interrupted"]
     assert config["seeds"] == [4, 7]
 

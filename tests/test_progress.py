@@ -74,7 +74,7 @@ def test_what_ctrl_c_left_goes_on_in_its_place(tmp_path, monkeypatch, capsys):
     assert main([*command, "--out", str(tmp_path / "whole")]) == 0
     with monkeypatch.context() as patch:
         cut_off(patch, 3, KeyboardInterrupt())
-        assert main([*command, *out]) == 0
+        assert main([*command, *out]) == 130
     assert json.loads((tmp_path / "out" / "config.json").read_text())["steps_done"] == 60
     capsys.readouterr()
     assert main([*command, "--trainer.lr", "1e-3", *out]) == 2

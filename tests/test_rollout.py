@@ -179,13 +179,14 @@ def test_a_simulation_starts_without_advice_about_newer_environments():
     assert "out of date" not in started.stderr
 
 
-def test_workers_outlive_ctrl_c_and_an_answer_nobody_waited_for():
+@pytest.mark.parametrize("notice", [signal.SIGINT, signal.SIGTERM])
+def test_workers_outlive_what_interrupts_and_an_answer_nobody_waited_for(notice):
     fleet = Workers(HOPPER, 4, 2)
     try:
         starts = np.arange(4)
         expected = fleet.reset(starts)
         for process in fleet.processes:
-            os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, notice)
         fleet._asked += 1
         for pipe in fleet.pipes:  # asked, and cut off before the answer was read
             pipe.send((fleet._asked, "step", np.ones((2, 3))))

@@ -103,7 +103,7 @@ def test_an_interrupted_run_is_made_anew(tmp_path, monkeypatch, capsys):
     command = "--policy gaussian cvae --bc-only --steps 40 --seeds 0 --selection one"
     original = Trainer.train
     monkeypatch.setattr(Trainer, "train", lambda *rest: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert run(tmp_path, command)[0] == 0
+    assert run(tmp_path, command)[0] == 130
     assert json.loads((tmp_path / "out" / "gaussian-bc" / "config.json").read_text())["interrupted"]
     monkeypatch.setattr(Trainer, "train", original)
     assert run(tmp_path, command)[0] == 0
@@ -139,7 +139,7 @@ def test_interrupted_training_keeps_what_there_is(tmp_path, monkeypatch):
 
     monkeypatch.setattr(runner.Trainer, "train", interrupted)
     code, out = run(tmp_path, "--policy gaussian --bc-only --steps 100 --seeds 0")
-    assert code == 0
+    assert code == 130
     config = results.read_config(out)
     assert config["interrupted"]
     assert config["steps_done"] == 20
