@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -82,10 +83,12 @@ class Progress:
 
 
 def clear(directory: Path) -> None:
-    """Remove what was kept of the run that is, or would have been, in `directory`."""
-    own = re.compile(rf"\.{re.escape(directory.name)}\.\d+\.(progress|partial)")
-    for path in directory.parent.iterdir():
-        if own.fullmatch(path.name):
+    """Remove what was kept of the run that is, or would have been, in `directory`, and what it was killed over."""
+    own = re.compile(rf"\.{re.escape(directory.name)}(\.\d+\.(progress|partial)|-\w{{8}})")
+    for path in filter(lambda path: own.fullmatch(path.name), directory.parent.iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
             path.unlink()
 
 

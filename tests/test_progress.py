@@ -85,6 +85,14 @@ def test_what_ctrl_c_left_goes_on_in_its_place(tmp_path, monkeypatch, capsys):
     assert "already exists" in capsys.readouterr().err
 
 
+def test_what_a_killed_run_left_goes_when_the_run_is_there(tmp_path):
+    for name in (".out-a1b2_c3d", ".outer-a1b2_c3d", ".out-bc-a1b2_c3d"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").touch()
+    assert main([*COMMANDS["a value"].split(), *SMALL, "--out", str(tmp_path / "out")]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {".outer-a1b2_c3d", ".out-bc-a1b2_c3d", "out"}
+
+
 def test_a_full_disk_does_not_end_a_run(tmp_path, monkeypatch, capsys):
     def full(*arguments):
         raise OSError(28, "No space left on device")
