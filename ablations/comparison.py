@@ -99,17 +99,21 @@ def _is_done(directory: Path, label: str) -> bool:
 
 def report(directory: Path, task: Task, study: str | None) -> str:
     """Draw the figures of a run or a comparison into its directory and return its table."""
-    summary = statistics.summarise(results.load_metrics(directory))
-    final = statistics.final(summary)
-    final.to_csv(directory / "summary.csv", index=False)
-    chosen = protocols.by_protocol(directory)
-    if not chosen.empty:
-        chosen.to_csv(directory / "protocols.csv", index=False)
+    metrics, chosen = results.load_metrics(directory), protocols.by_protocol(directory)
+    summary = statistics.summarise(metrics)
+    tables = {
+        "summary": statistics.final(summary),
+        "protocols": statistics.summarise(chosen, protocols.COLUMNS),
+        "differences": statistics.paired_differences(pd.concat([statistics.final(metrics), chosen])),
+    }
+    for name, rows in tables.items():
+        if not rows.empty:
+            rows.to_csv(directory / f"{name}.csv", index=False)
     for index, name in enumerate(STUDIES[study].figures if study else task.figures):
         path = directory / (f"{name}.png" if index else "figure.png")
         figures.FIGURES[name](directory, summary, path)
     reference = {metric: float(values[0]) for metric, values in task.reference().metrics.items()}
-    return figures.table(pd.concat([final, protocols.as_metrics(chosen)]), reference)
+    return figures.table(pd.concat([tables["summary"], tables["protocols"]]), reference, tables["differences"])
 
 
 def claim(runs: Sequence[RunConfig], directory: Path) -> None:

@@ -21,13 +21,15 @@ import numpy as np
 import pandas as pd
 
 from ablations import results
-from ablations.statistics import CURVE, t_interval
+from ablations.statistics import CURVE
 from tasks.protocol import DIFFUSION_QL
 
 #: the metric that rules choose between
 SCORE = "score"
 #: the loss that offline rules choose by, in training.csv
 LOSS = "regularizer_mean"
+#: what identifies a score: a curve and the rule it is read by
+COLUMNS = (*CURVE, "protocol", "top_k", "metric")
 #: `top_k` of tasks without a published row: the release's default, before it set one for each task
 TOP_K = 1
 
@@ -95,19 +97,13 @@ def early_stop(bc_losses: np.ndarray) -> int:
 
 
 def by_protocol(directory: Path) -> pd.DataFrame:
-    """The score of each curve below a run or comparison by each rule: CURVE, protocol, top_k, mean, low, high, seeds.
+    """The score of each curve below a run or comparison by each rule: CURVE, protocol, top_k, metric, seed, value.
 
-    A run has a row only where there is something to choose from: a metric `score` at two evaluations or more. Offline
-    rules are left out where no loss says how close the policy is to the data.
+    A run has rows only where there is something to choose from: a metric `score` at two evaluations or more. Offline
+    rules are left out where no loss says how close the policy is to the data. `metric` names score and rule.
     """
-    return pd.DataFrame([row for run in results.run_directories(directory) for row in _of_run(run)])
-
-
-def as_metrics(chosen: pd.DataFrame) -> pd.DataFrame:
-    """The same as rows of a summary, one metric for each rule."""
-    if chosen.empty:
-        return chosen
-    return chosen.assign(metric=[_named(rule, k) for rule, k in zip(chosen["protocol"], chosen["top_k"], strict=True)])
+    rows = [row for run in results.run_directories(directory) for row in _of_run(run)]
+    return pd.DataFrame(rows, columns=[*COLUMNS, "seed", "value"])
 
 
 def _named(rule: str, top_k: int) -> str:
@@ -132,9 +128,11 @@ def _of_run(run: Path) -> list[dict[str, Any]]:
         for name, rule in SELECTION_PROTOCOLS.items():
             if name.startswith("offline") and not _known(config, histories):
                 continue
-            values = np.array([rule(history, top_k)[0] for history in histories])
-            found = {"protocol": name, "top_k": top_k, **t_interval(values)._asdict(), "seeds": len(values)}
-            rows.append({**dict(zip(CURVE, key, strict=True)), **found})
+            found = dict(zip(COLUMNS, (*key, name, top_k, _named(name, top_k)), strict=True))
+            rows += [
+                {**found, "seed": seed, "value": rule(history, top_k)[0]}
+                for seed, history in zip(wide.columns, histories, strict=True)
+            ]
     return rows
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,11 +31,11 @@ def t_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
 CURVE = ["run", "label", "policy", "regularizer", "improvement", "backup", "selection", "sampler"]
 
 
-def summarise(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Each metric of each run at each step, over seeds: the columns of CURVE, step, metric, mean, low, high, seeds."""
+def summarise(values: pd.DataFrame, by: Sequence[str] = (*CURVE, "step", "metric")) -> pd.DataFrame:
+    """Rows that differ in nothing of `by`, over seeds: the columns of `by`, mean, low, high, seeds."""
     rows = [
-        {**dict(zip([*CURVE, "step", "metric"], key, strict=True)), **_interval(group["value"].to_numpy())}
-        for key, group in metrics.groupby([*CURVE, "step", "metric"], sort=False)
+        {**dict(zip(by, key, strict=True)), **_interval(group["value"].to_numpy())}
+        for key, group in values.groupby(list(by), sort=False)
     ]
     return pd.DataFrame(rows)
 
@@ -42,6 +44,23 @@ def _interval(values: np.ndarray) -> dict[str, float]:
     return {**t_interval(values)._asdict(), "seeds": len(values)}
 
 
-def final(summary: pd.DataFrame) -> pd.DataFrame:
-    """The rows of each run's last evaluation."""
-    return summary[summary["step"] == summary.groupby("run")["step"].transform("max")]
+def final(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of each run's last evaluation."""
+    return rows[rows["step"] == rows.groupby("run")["step"].transform("max")]
+
+
+def paired_differences(values: pd.DataFrame) -> pd.DataFrame:
+    """Each run less each one before it, seed by seed: run, versus, metric, mean, low, high, seeds.
+
+    A seed is the same batches and the same first critic in every run, so that much of what seeds differ in cancels. Of
+    two runs count the seeds that both have, two at least. Intervals are of one difference each, with no correction for
+    how many are looked at. `values`: one row for each run, metric and seed.
+    """
+    rows = []
+    for metric, group in values.groupby("metric", sort=False):
+        by_run = group.pivot(index="seed", columns="run", values="value")
+        for versus, run in itertools.combinations(dict.fromkeys(group["run"]), 2):
+            difference = (by_run[run] - by_run[versus]).dropna().to_numpy()
+            if len(difference) > 1:
+                rows.append({"run": run, "versus": versus, "metric": metric, **_interval(difference)})
+    return pd.DataFrame(rows)

@@ -12,6 +12,7 @@ from builders import double_rng, make_dataset, make_trainer, small_config
 
 from ablations import protocols, results
 from ablations.figures import table
+from ablations.statistics import summarise
 from ablations.stopping import EarlyStop
 from run_ablation import main
 from tasks import bandits
@@ -39,7 +40,7 @@ def written(directory, scores, losses, task="hopper-medium-v2", metric="score", 
 
 
 def means(directory) -> dict[str, float]:
-    return protocols.by_protocol(directory).set_index("protocol")["mean"].to_dict()
+    return summarise(protocols.by_protocol(directory), protocols.COLUMNS).set_index("protocol")["mean"].to_dict()
 
 
 #: two seeds, four evaluations; by loss they come in the order 2, 0, 1, 3
@@ -49,7 +50,7 @@ LOSSES = [[0.5] * 2, [0.9] * 2, [0.1] * 2, [0.95] * 2]
 
 def test_every_rule_is_named_with_its_score_over_seeds(tmp_path):
     """hopper-medium-v2 has k = 2: the third lowest loss is evaluation 1's, and the release takes rank(2) = 0."""
-    chosen = protocols.by_protocol(written(tmp_path / "run", SCORES, LOSSES))
+    chosen = summarise(protocols.by_protocol(written(tmp_path / "run", SCORES, LOSSES)), protocols.COLUMNS)
     assert chosen.set_index("protocol")["mean"].to_dict() == {
         "last": 22,
         "mean of last ten": 16.25,
@@ -59,7 +60,7 @@ def test_every_rule_is_named_with_its_score_over_seeds(tmp_path):
     }
     assert set(chosen["seeds"]) == {2}
     assert (chosen["low"] < chosen["mean"]).all()
-    printed = table(protocols.as_metrics(chosen), {})
+    printed = table(chosen, {}, pd.DataFrame())
     assert "score, offline, corrected (k = 2)" in printed
     assert "score, mean of last ten " in printed
 
@@ -86,7 +87,7 @@ def test_a_comparison_has_the_rules_of_each_run(tmp_path):
     for name, scores in runs.items():
         written(tmp_path / name, scores, LOSSES, label=name)
     results.write_json(tmp_path / "comparison.json", {"study": None, "runs": list(runs)})
-    last = protocols.by_protocol(tmp_path).query("protocol == 'last'").set_index("run")["mean"]
+    last = protocols.by_protocol(tmp_path).query("protocol == 'last'").groupby("run")["value"].mean()
     assert last.to_dict() == {"a": 22, "b": 122}
 
 

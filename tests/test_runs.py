@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ablations import results, runner, statistics
-from ablations.figures import format_interval
+from ablations import results, runner
 from ablations.studies import STUDIES
 from run_ablation import main
 from tasks import bandits
@@ -143,16 +142,6 @@ def test_interrupted_training_keeps_what_there_is(tmp_path, monkeypatch):
     config = results.read_config(out)
     assert config["interrupted"]
     assert config["steps_done"] == 20
-
-
-def test_t_interval_is_the_textbooks():
-    # four values, mean 5, s = 2: t(0.975, 3) = 3.182446
-    interval = statistics.t_interval(np.array([3.0, 7.0, 5 - 2**0.5, 5 + 2**0.5]))
-    assert interval.mean == pytest.approx(5)
-    assert interval.high - interval.mean == pytest.approx(3.182446305 * 2 / 2, rel=1e-8)
-    assert np.isnan(statistics.t_interval(np.array([1.0])).low)
-    assert format_interval(0.5, 0.4, 2) == "0.50 ± 0.10"
-    assert format_interval(0.5, np.nan, 2) == "0.50"
 
 
 def test_training_leaves_the_global_generators_alone(tmp_path):
