@@ -7,7 +7,7 @@ import dataclasses
 import torch
 
 from core.networks import NetworkConfig
-from core.rng import SeedRng
+from core.rng import SeedRng, seed_generator
 from core.types import TaskSpec, Transitions
 from critics import BACKUPS, CriticConfig
 from policies import POLICIES, Policy, PolicyConfig
@@ -48,6 +48,16 @@ def make_dataset(size: int = 200, dtype=torch.float64) -> Transitions:
 
     discount = 0.99 * (torch.rand(size, generator=g) > 0.1).to(dtype)
     return Transitions(normal(size, 4), normal(size, 3).tanh(), normal(size), normal(size, 4), discount)
+
+
+def make_batch(size: int = 5) -> Transitions:
+    """Different transitions of that dataset for each of two seeds, `[2, B, ...]`."""
+    return make_dataset()[torch.arange(2 * size).view(2, size)]
+
+
+def generators(seeds) -> list[torch.Generator]:
+    """What initial weights are drawn from, one for each seed."""
+    return [seed_generator(seed, "init") for seed in seeds]
 
 
 def double_rng(seeds, stream="train") -> SeedRng:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from builders import SMALL, SPEC, double_rng, make_dataset
+from builders import SMALL, SPEC, double_rng, generators, make_batch, make_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
 from core.networks import MLP, NetworkConfig
-from core.rng import seed_generator
 from core.types import Transitions
 from critics import BACKUPS, CriticConfig, ValueBackup
 from critics.backups import ClippedDoubleQ, Expectile, MaxQ, MeanQ, Sarsa, SoftClipped
@@ -22,14 +21,6 @@ from trainers.trainer import Parts, Trainer
 
 SEEDS = (0, 1)
 DATA = make_dataset()
-
-
-def init():
-    return [seed_generator(seed, "init") for seed in SEEDS]
-
-
-def batch(size=5):
-    return DATA[torch.arange(2 * size).view(2, size)]
 
 
 class Q(nn.Module):
@@ -45,20 +36,20 @@ class Cloud(nn.Module):
 
 
 def drawn(count):
-    """The next actions of `batch()`, `[S, B, N, A]`, as `Cloud` draws them, and the heads' values `[S, K, B, N]`."""
+    """The next actions of a batch as `Cloud` draws them, `[S, B, N, A]`, and the heads' values of them `[S, K, B, N]`."""
     act = 0.3 + double_rng(SEEDS).normal(5 * count, 3).view(2, 5, count, 3)
-    return act, torch.stack([Q()(batch().next_obs, act[:, :, i]) for i in range(count)], dim=-1)
+    return act, torch.stack([Q()(make_batch().next_obs, act[:, :, i]) for i in range(count)], dim=-1)
 
 
 def test_mean_and_smallest_head_at_one_action():
     _, values = drawn(1)
     for backup, reduced in [(MeanQ(), values.mean(1)), (ClippedDoubleQ(), values.amin(1))]:
-        torch.testing.assert_close(backup(Q(), Cloud(), batch(), double_rng(SEEDS)), reduced[..., 0])
+        torch.testing.assert_close(backup(Q(), Cloud(), make_batch(), double_rng(SEEDS)), reduced[..., 0])
 
 
 def test_max_q_lets_each_head_choose():
     _, values = drawn(7)
-    ours = MaxQ(samples=7)(Q(), Cloud(), batch(), double_rng(SEEDS))
+    ours = MaxQ(samples=7)(Q(), Cloud(), make_batch(), double_rng(SEEDS))
     for seed in range(2):
         for row in range(5):
             best = min(max(values[seed, k, row].tolist()) for k in range(3))
@@ -71,7 +62,7 @@ def test_max_q_lets_each_head_choose():
 @pytest.mark.parametrize("pessimism", [0.0, 0.75, 1.0])
 def test_soft_clipped_mixes_the_heads_of_each_action(pessimism):
     _, values = drawn(7)
-    ours = SoftClipped(samples=7, pessimism=pessimism)(Q(), Cloud(), batch(), double_rng(SEEDS))
+    ours = SoftClipped(samples=7, pessimism=pessimism)(Q(), Cloud(), make_batch(), double_rng(SEEDS))
     for seed in range(2):
         for row in range(5):
             mixed = [
@@ -82,7 +73,7 @@ def test_soft_clipped_mixes_the_heads_of_each_action(pessimism):
 
 @pytest.mark.parametrize("backup", [MaxQ, SoftClipped])
 def test_one_sample_of_many_is_one_sample(backup):
-    one = backup(samples=1)(Q(), Cloud(), batch(), double_rng(SEEDS))
+    one = backup(samples=1)(Q(), Cloud(), make_batch(), double_rng(SEEDS))
     _, values = drawn(1)
     heads = values[..., 0]
     expected = heads.amin(1) if backup is MaxQ else 0.75 * heads.amin(1) + 0.25 * heads.amax(1)
@@ -90,7 +81,7 @@ def test_one_sample_of_many_is_one_sample(backup):
 
 
 def test_target_smoothing_is_clipped_noise_inside_the_box():
-    data, noise = batch(100), double_rng(SEEDS)
+    data, noise = make_batch(100), double_rng(SEEDS)
     act = 0.3 + noise.normal(100, 3)
     moved = (act + (0.4 * noise.normal(100, 3)).clamp(-0.5, 0.5)).clamp(-1, 1)
     ours = ClippedDoubleQ(noise=0.4)(Q(), Cloud(), data, double_rng(SEEDS))
@@ -99,7 +90,7 @@ def test_target_smoothing_is_clipped_noise_inside_the_box():
 
 def test_without_noise_nothing_more_is_drawn():
     rng, plain = double_rng(SEEDS), double_rng(SEEDS)
-    ClippedDoubleQ()(Q(), Cloud(), batch(), rng)
+    ClippedDoubleQ()(Q(), Cloud(), make_batch(), rng)
     plain.normal(5, 3)
     assert torch.equal(rng.normal(4), plain.normal(4))
 
@@ -119,7 +110,7 @@ class TestSarsa:
     def test_data_without_them_will_not_do(self):
         assert [name for name, config in BACKUPS.items() if config.needs_next_act] == ["sarsa"]
         with pytest.raises(AssertionError, match="needs transitions with next actions"):
-            Sarsa()(Q(), None, batch(), double_rng(SEEDS))
+            Sarsa()(Q(), None, make_batch(), double_rng(SEEDS))
 
 
 values = st.lists(st.floats(-5, 5), min_size=2, max_size=12).map(lambda v: torch.tensor(v, dtype=torch.float64))
@@ -147,8 +138,8 @@ class TestExpectile:
         torch.testing.assert_close(expectile_loss(u, 0.5), 0.5 * u.square())
 
     def test_own_loss_looks_at_the_data_and_no_gradient_leaves_v(self):
-        critic = CriticConfig().build(SPEC, SMALL, init()).double()
-        backup, data = Expectile(expectile=0.8).build(SPEC, SMALL, init()).double(), batch()
+        critic = CriticConfig().build(SPEC, SMALL, generators(SEEDS)).double()
+        backup, data = Expectile(expectile=0.8).build(SPEC, SMALL, generators(SEEDS)).double(), make_batch()
         loss = backup.own_loss(critic, data)
         excess = critic(data.obs, data.act).amin(1) - backup.value(data.obs)
         torch.testing.assert_close(loss, torch.where(excess < 0, 0.2, 0.8) * excess.square())
@@ -163,7 +154,7 @@ class TestExpectile:
             def forward(self, obs, act):
                 return act[..., 0].unsqueeze(1).expand(-1, 2, -1)
 
-        backup = Expectile(expectile=tau).build(SPEC, SMALL, init()).double()
+        backup = Expectile(expectile=tau).build(SPEC, SMALL, generators(SEEDS)).double()
         zeros = torch.zeros(2, 40, 4, dtype=torch.float64)
         act = (torch.arange(40) % 4 == 0).double()[None, :, None].expand(2, -1, 3)
         data = Transitions(zeros, act, zeros[..., 0], zeros, zeros[..., 0])
@@ -200,7 +191,7 @@ def test_every_backup_trains_and_asks_for_no_more_than_it_says(name):
 @pytest.mark.parametrize("name", BACKUPS)
 def test_every_backup_is_reward_only_where_the_discount_is_zero(name):
     data = TestSarsa.data[torch.arange(10).view(2, 5)]
-    backup = BACKUPS[name]().build(SPEC, SMALL, init())
+    backup = BACKUPS[name]().build(SPEC, SMALL, generators(SEEDS))
     backup = backup.double() if isinstance(backup, nn.Module) else backup
     value = backup(Q(), Cloud(), data, double_rng(SEEDS))
     assert value.shape == (2, 5)
@@ -211,7 +202,7 @@ class TestLayerNorm:
     network = NetworkConfig(hidden=16, depth=2, activation="relu")
 
     def test_is_each_replicas_own_after_each_activation(self):
-        net = MLP((2, 3), 5, 4, self.network, init(), layer_norm=True).double()
+        net = MLP((2, 3), 5, 4, self.network, generators(SEEDS), layer_norm=True).double()
         with torch.no_grad():
             for norm in net.norms:
                 norm.gain.copy_(1 + 0.1 * double_rng(SEEDS).normal(3, 16))
@@ -228,7 +219,7 @@ class TestLayerNorm:
                 torch.testing.assert_close(out[s, k], h)
 
     def test_changes_no_initial_weight_and_adds_nothing_where_it_is_off(self):
-        plain, normed = (MLP((2,), 5, 4, self.network, init(), layer_norm=on) for on in (False, True))
+        plain, normed = (MLP((2,), 5, 4, self.network, generators(SEEDS), layer_norm=on) for on in (False, True))
         theirs = normed.state_dict()
         assert all(torch.equal(value, theirs[name]) for name, value in plain.state_dict().items())
         assert len(theirs) == len(plain.state_dict()) + 4

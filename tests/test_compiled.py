@@ -8,13 +8,13 @@ import pytest
 import test_parity
 import test_replicas
 import torch
-from builders import double_rng, make_dataset, make_trainer, small_config
+from builders import double_rng, generators, make_dataset, make_trainer, small_config
 
 from ablations import runner
 from ablations.cli import parse
 from core import fusion, native, network_pass
 from core.networks import NetworkConfig
-from core.rng import SeedRng, seed_generator
+from core.rng import SeedRng
 from core.types import TaskSpec
 from policies import POLICIES, chain
 from policies.chain import _Chain, _TorchChain
@@ -210,7 +210,7 @@ def test_one_process_compiles_a_chain_for_many_classes_and_sizes(monkeypatch):
         monkeypatch.setattr(network_pass, "applies", lambda *arguments: False)
         for (name, options), seeds, rows in itertools.product(SIZES, (1, 3), (4, 9)):
             rng = SeedRng(range(seeds), "train")
-            init = [seed_generator(seed, "init") for seed in range(seeds)]
+            init = generators(range(seeds))
             policy = POLICIES[name](**options).build(TaskSpec("x", 2, 2), NetworkConfig(hidden=16), init)
             with torch.no_grad():
                 policy.sample(rng.normal(5 * rows, 2), rng)

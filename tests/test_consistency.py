@@ -7,16 +7,15 @@ import math
 
 import pytest
 import torch
-from builders import SMALL, SPEC, TWO_MODES, cloned, double_rng, two_mode_error
+from builders import SMALL, SPEC, TWO_MODES, cloned, double_rng, generators, two_mode_error
 
-from core.rng import seed_generator
 from policies.consistency import HUBER, SIGMA_MIN, ConsistencyConfig, noise_levels, pseudo_huber
 
 MEAN, STD = 0.1, 0.3
 
 
 def build(**options):
-    return ConsistencyConfig(**options).build(SPEC, SMALL, [seed_generator(s, "init") for s in (0, 1)]).double()
+    return ConsistencyConfig(**options).build(SPEC, SMALL, generators((0, 1))).double()
 
 
 def test_levels_rise_from_the_smallest_to_the_largest():

@@ -9,12 +9,12 @@ import shutil
 
 import pytest
 import torch
-from builders import SMALL, SPEC, double_rng, make_dataset, make_trainer
+from builders import SMALL, SPEC, double_rng, generators, make_dataset, make_trainer
 
 from ablations.cli import parse
 from core import fusion
 from core.options import OptionError
-from core.rng import SeedRng, seed_generator
+from core.rng import SeedRng
 from policies import POLICIES, DenoisingPolicy, chain
 from policies.diffusion import DiffusionConfig
 from policies.edm import EDMConfig
@@ -30,7 +30,7 @@ SEEDS = (0, 1)
 
 def build(config=None, **options):
     config = config or DiffusionConfig(**options)
-    return config.build(SPEC, SMALL, [seed_generator(s, "init") for s in SEEDS]).double()
+    return config.build(SPEC, SMALL, generators(SEEDS)).double()
 
 
 def draw(batch=5):

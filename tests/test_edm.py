@@ -6,14 +6,13 @@ import math
 
 import pytest
 import torch
-from builders import SMALL, SPEC, double_rng
+from builders import SMALL, SPEC, double_rng, generators
 from exact import Gaussian, Mixture, order
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_samplers import gaussians, mixtures, starts
 
 from core.options import OptionError
-from core.rng import seed_generator
 from policies import karras
 from policies.edm import EDMConfig
 from policies.samplers import SAMPLERS, guided, run
@@ -30,7 +29,7 @@ def exact_denoiser(data):
 
 
 def build(**options):
-    return EDMConfig(**options).build(SPEC, SMALL, [seed_generator(s, "init") for s in SEEDS]).double()
+    return EDMConfig(**options).build(SPEC, SMALL, generators(SEEDS)).double()
 
 
 def draw(batch=5):

@@ -7,9 +7,8 @@ import math
 
 import pytest
 import torch
-from builders import SMALL, SPEC, TWO_MODES, cloned, double_rng, two_mode_error
+from builders import SMALL, SPEC, TWO_MODES, cloned, double_rng, generators, two_mode_error
 
-from core.rng import seed_generator
 from policies.flow import FlowConfig, euler
 
 
@@ -28,7 +27,7 @@ def test_euler_is_of_order_one_on_the_exact_field_of_a_gaussian(mean, std):
 
 
 def build(**options):
-    return FlowConfig(**options).build(SPEC, SMALL, [seed_generator(s, "init") for s in (0, 1)]).double()
+    return FlowConfig(**options).build(SPEC, SMALL, generators((0, 1))).double()
 
 
 def test_a_sample_is_its_noise_transported():

@@ -7,11 +7,11 @@ import itertools
 
 import pytest
 import torch
-from builders import SMALL, SPEC, double_rng, make_dataset, make_trainer, small_config
+from builders import SMALL, SPEC, double_rng, generators, make_dataset, make_trainer, small_config
 from torch import nn
 
 from core.options import OptionError
-from core.rng import SeedRng, seed_generator
+from core.rng import SeedRng
 from critics import BACKUPS, CriticConfig, Critics
 from policies.base import DenoisingPolicy
 from policies.gaussian import GaussianConfig
@@ -251,8 +251,8 @@ def test_a_frozen_critic_does_not_move_and_still_moves_the_policy(backup):
 @pytest.mark.parametrize("heads", [1, 2, 3])
 @pytest.mark.parametrize("name", ["q-max", "weighted"])
 def test_any_number_of_heads(name, heads):
-    critic = CriticConfig(heads=heads).build(SPEC, SMALL, [seed_generator(s, "init") for s in SEEDS]).double()
-    policy = GaussianConfig().build(SPEC, SMALL, [seed_generator(s, "init") for s in SEEDS]).double()
+    critic = CriticConfig(heads=heads).build(SPEC, SMALL, generators(SEEDS)).double()
+    policy = GaussianConfig().build(SPEC, SMALL, generators(SEEDS)).double()
     terms = IMPROVEMENTS[name]()(policy, critics(critic), batch(), double_rng(SEEDS))
     assert terms.weight.shape == terms.bonus.shape == (2, 8)
     assert terms.weight.isfinite().all()

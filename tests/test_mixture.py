@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from builders import SMALL, double_rng
+from builders import SMALL, double_rng, generators
 from torch.distributions import (
     Categorical,
     Independent,
@@ -16,7 +16,6 @@ from torch.distributions import (
     TransformedDistribution,
 )
 
-from core.rng import seed_generator
 from core.types import TaskSpec
 from policies.mixture import MixtureConfig, straight_through_choice
 
@@ -26,7 +25,7 @@ WEIGHTS = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
 
 def build(seeds=(0, 1), spec=PLANE, **options):
     """With a last layer that sets components apart, and narrow enough to leave nothing beyond |u| = 7."""
-    policy = MixtureConfig(**options).build(spec, SMALL, [seed_generator(s, "init") for s in seeds]).double()
+    policy = MixtureConfig(**options).build(spec, SMALL, generators(seeds)).double()
     with torch.no_grad():
         policy.net.layers[-1].weight *= 3
         policy.net.layers[-1].bias[..., -policy.sizes[-1] :] -= 1
@@ -125,10 +124,7 @@ def test_mode_is_the_mean_of_the_heaviest_component():
 
 
 def test_means_start_apart_for_every_seed_alike_whoever_is_beside_it():
-    alone, beside = (
-        MixtureConfig(components=400).build(PLANE, SMALL, [seed_generator(s, "init") for s in seeds])
-        for seeds in ([3], [1, 3])
-    )
+    alone, beside = (MixtureConfig(components=400).build(PLANE, SMALL, generators(seeds)) for seeds in ([3], [1, 3]))
     _, mean, _ = beside.components(torch.zeros(2, 1, PLANE.obs_dim))
     torch.testing.assert_close(mean[1], alone.components(torch.zeros(1, 1, PLANE.obs_dim))[1][0])
     assert mean.abs().max() < 2

@@ -6,13 +6,12 @@ import shutil
 
 import pytest
 import torch
-from builders import SMALL, SPEC, double_rng, make_dataset, make_trainer, small_config
+from builders import SMALL, SPEC, double_rng, generators, make_batch, make_dataset, make_trainer, small_config
 from torch import nn
 from torch.nn import functional as F
 
 from core import fusion
 from core.mish import mish_and_slope
-from core.rng import seed_generator
 from critics import CriticConfig, Critics
 from critics.backups import ClippedDoubleQ, RewardOnly
 from critics.targets import polyak, td_loss, td_target
@@ -46,10 +45,6 @@ def both(critic):
     return Critics(critic, critic)
 
 
-def batch(size=5):
-    return make_dataset()[torch.arange(2 * size).view(2, size)]
-
-
 def test_td_target_and_loss_against_worked_numbers():
     target = td_target(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 0.0]]), torch.tensor([[4.0, 7.0]]))
     assert target.tolist() == [[3.0, 2.0]]
@@ -64,7 +59,7 @@ def test_polyak():
 
 
 def test_clipped_double_q_takes_the_smaller_head_at_the_target_policys_action():
-    data = batch()
+    data = make_batch()
     act = double_rng(SEEDS).normal(5, 3)
     value = ClippedDoubleQ()(LinearQ(), Fixed(), data, double_rng(SEEDS))
     heads = torch.stack([act.sum(-1), 2 * act.sum(-1)]) + data.next_obs[..., 0]
@@ -72,7 +67,7 @@ def test_clipped_double_q_takes_the_smaller_head_at_the_target_policys_action():
 
 
 def test_reward_only_is_any_backup_where_the_discount_is_zero():
-    data = batch()
+    data = make_batch()
     zero = torch.zeros_like(data.reward)
     bootstrapped = ClippedDoubleQ()(LinearQ(), Fixed(), data, double_rng(SEEDS))
     plain = RewardOnly()(LinearQ(), None, data, double_rng(SEEDS))
@@ -91,7 +86,7 @@ class Coin:
 
 @pytest.mark.parametrize("normalizer", ["other-head", "own-head", "none"])
 def test_q_max_picks_a_head_by_the_coin_for_each_seed_and_normalises(normalizer):
-    data, policy = batch(), Fixed()
+    data, policy = make_batch(), Fixed()
     weight, bonus = QMax(eta=2.0, normalizer=normalizer)(policy, both(LinearQ()), data, Coin([0.7, 0.3]))
     values = LinearQ()(data.obs, double_rng(SEEDS).normal(5, 3))
     for seed, head in enumerate((0, 1)):
@@ -108,7 +103,7 @@ def test_normalised_q_max_does_not_see_the_rewards_scale():
         def forward(self, obs, act):
             return 37.0 * super().forward(obs, act)
 
-    data, policy = batch(), Fixed()
+    data, policy = make_batch(), Fixed()
     gradients = []
     for critic in (LinearQ(), Scaled()):
         bonus = QMax()(policy, both(critic), data, Coin([0.7, 0.3])).bonus
@@ -118,7 +113,7 @@ def test_normalised_q_max_does_not_see_the_rewards_scale():
 
 @pytest.mark.parametrize("heads", [1, 2, 5])
 def test_critic_heads_are_separate_networks_in_one_pass(heads):
-    critic = CriticConfig(heads=heads).build(SPEC, SMALL, [seed_generator(s, "init") for s in SEEDS]).double()
+    critic = CriticConfig(heads=heads).build(SPEC, SMALL, generators(SEEDS)).double()
     rng = double_rng(SEEDS)
     obs, act = rng.normal(4, SPEC.obs_dim), rng.normal(4, SPEC.act_dim)
     values = critic(obs, act)
@@ -133,8 +128,8 @@ def test_critic_heads_are_separate_networks_in_one_pass(heads):
 @pytest.mark.parametrize("heads", [1, 3])
 def test_q_max_trains_with_any_number_of_heads(heads):
     trainer = make_trainer(small_config("gaussian"), SEEDS)
-    data = batch()
-    critic = CriticConfig(heads=heads).build(SPEC, SMALL, [seed_generator(s, "init") for s in SEEDS]).double()
+    data = make_batch()
+    critic = CriticConfig(heads=heads).build(SPEC, SMALL, generators(SEEDS)).double()
     assert QMax()(trainer.policy, both(critic), data, double_rng(SEEDS)).bonus.isfinite().all()
 
 
@@ -173,7 +168,7 @@ def test_softmax_probabilities():
 
 def test_one_and_mode():
     trainer = make_trainer(small_config("gaussian"), SEEDS)
-    obs = batch().obs
+    obs = make_batch().obs
     assert torch.equal(
         One()(trainer.policy, None, obs, double_rng(SEEDS)), trainer.policy.sample(obs, double_rng(SEEDS))
     )

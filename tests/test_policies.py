@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from builders import SMALL, SPEC, double_rng, make_trainer, small_config
+from builders import SMALL, SPEC, double_rng, generators, make_trainer, small_config
 
 from core.networks import MLP
 from core.rng import SeedRng, seed_generator
@@ -20,7 +20,7 @@ S, B = 2, 6
 
 def build(name, dtype=torch.float64):
     config = small_config(name) if isinstance(name, str) else name
-    return config.build(SPEC, SMALL, [seed_generator(s, "init") for s in SEEDS]).to(dtype)
+    return config.build(SPEC, SMALL, generators(SEEDS)).to(dtype)
 
 
 def draw():

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from builders import SMALL, SPEC, double_rng, make_dataset, small_config
+from builders import SMALL, SPEC, double_rng, generators, make_batch, make_dataset, small_config
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -28,14 +28,6 @@ from trainers.trainer import Parts, Trainer
 
 SEEDS = (0, 1)
 DATA = make_dataset()
-
-
-def init():
-    return [seed_generator(seed, "init") for seed in SEEDS]
-
-
-def batch(size=5):
-    return DATA[torch.arange(2 * size).view(2, size)]
 
 
 class Cloud(nn.Module):
@@ -156,7 +148,7 @@ class TestMMD:
         torch.testing.assert_close(ours, MMD().distance(x, y))
 
     def test_against_the_data_it_compares_n_samples_with_the_action(self):
-        data, policy = batch(), Cloud()
+        data, policy = make_batch(), Cloud()
         value, own, _ = MMD(samples=7, bandwidth=1.0)(policy, data, double_rng(SEEDS))
         drawn = double_rng(SEEDS).normal(35, 3).view(2, 5, 7, 3)
         assert own is None
@@ -166,7 +158,7 @@ class TestMMD:
                 assert value[seed, row].item() == pytest.approx(math.sqrt(single.item() + 1e-6))
 
     def test_gradient_draws_the_policy_to_the_data(self):
-        data, policy = batch(), Cloud(3.0)
+        data, policy = make_batch(), Cloud(3.0)
         (gradient,) = torch.autograd.grad(MMD()(policy, data, double_rng(SEEDS)).value.sum(), policy.centre)
         assert (gradient > 0).all()
 
@@ -238,7 +230,7 @@ class TestEnergyDistance:
 
         rng = double_rng(SEEDS)
         n = 6000
-        data = dataclasses.replace(batch(), obs=rng.normal(n, 4), act=rng.normal(n, 3))
+        data = dataclasses.replace(make_batch(), obs=rng.normal(n, 4), act=rng.normal(n, 3))
         losses = {
             pairs: [EnergyDistance(pairs=pairs, samples=3)(Spread(w), data, double_rng((7, 8))).value.mean().item()
                     for w in (0.5, 0.8, 1.0, 1.25, 2.0)]
@@ -251,10 +243,11 @@ class TestEnergyDistance:
 class TestKL:
     def gaussians(self):
         policy, behaviour = (
-            GaussianConfig(bound="none").build(SPEC, SMALL, [seed_generator(seed, "init") for seed in seeds]).double()
-            for seeds in ((0, 1), (2, 3))
+            GaussianConfig(bound="none").build(SPEC, SMALL, generators(seeds)).double() for seeds in ((0, 1), (2, 3))
         )
-        regularizer = KL(samples=4, behaviour=GaussianConfig(bound="none")).build(SPEC, SMALL, init()).double()
+        regularizer = (
+            KL(samples=4, behaviour=GaussianConfig(bound="none")).build(SPEC, SMALL, generators(SEEDS)).double()
+        )
         regularizer.behaviour.load_state_dict(behaviour.state_dict())
         return policy, regularizer
 
@@ -266,7 +259,7 @@ class TestKL:
     def test_is_the_closed_form_in_expectation_and_so_is_its_gradient(self):
         policy, regularizer = self.gaussians()
         obs = double_rng(SEEDS).normal(1, 4).expand(-1, 20_000, -1)
-        data = dataclasses.replace(batch(1), obs=obs, act=torch.zeros(2, 20_000, 3).double())
+        data = dataclasses.replace(make_batch(1), obs=obs, act=torch.zeros(2, 20_000, 3).double())
         value = regularizer(policy, data, double_rng(SEEDS)).value
         expected = self.closed_form(policy, regularizer.behaviour, obs)
         error = value.std(-1) / math.sqrt(value.shape[1])
@@ -278,18 +271,18 @@ class TestKL:
 
     @pytest.mark.parametrize("bound", ["tanh", "none"])
     def test_is_exactly_zero_to_itself(self, bound):
-        policy = GaussianConfig(bound=bound).build(SPEC, SMALL, init()).double()
-        regularizer = KL(behaviour=GaussianConfig(bound=bound)).build(SPEC, SMALL, init()).double()
+        policy = GaussianConfig(bound=bound).build(SPEC, SMALL, generators(SEEDS)).double()
+        regularizer = KL(behaviour=GaussianConfig(bound=bound)).build(SPEC, SMALL, generators(SEEDS)).double()
         regularizer.behaviour.load_state_dict(policy.state_dict())
-        assert (regularizer(policy, batch(), double_rng(SEEDS)).value == 0).all()
+        assert (regularizer(policy, make_batch(), double_rng(SEEDS)).value == 0).all()
 
     def test_a_behaviour_without_a_density_is_refused(self):
         with pytest.raises(OptionError, match="behaviour must be a policy class with a density"):
-            KL(behaviour=CVAEConfig()).build(SPEC, SMALL, init())
+            KL(behaviour=CVAEConfig()).build(SPEC, SMALL, generators(SEEDS))
 
 
 def test_squared_error_is_a_mean_over_action_dimensions():
-    data = batch()
+    data = make_batch()
     value = SquaredError()(Cloud(), data, double_rng(SEEDS)).value
     torch.testing.assert_close(value, (data.act - double_rng(SEEDS).normal(5, 3)).square().sum(-1) / 3)
 
@@ -307,7 +300,7 @@ class TestBehaviour:
     def test_is_moved_by_its_own_loss_alone(self, name):
         config = with_behaviour(name)
         policy = GaussianConfig().build(SPEC, SMALL, [seed_generator(5, "init")] * 2).double()
-        regularizer, data = config.build(SPEC, SMALL, init()).double(), batch()
+        regularizer, data = config.build(SPEC, SMALL, generators(SEEDS)).double(), make_batch()
         value, own, _ = regularizer(policy, data, double_rng(SEEDS))
         torch.testing.assert_close(own, -regularizer.behaviour.log_prob(data.obs, data.act))
         assert torch.autograd.grad(own.sum(), list(policy.parameters()), allow_unused=True)[0] is None
@@ -329,7 +322,7 @@ class TestBehaviour:
         config = with_behaviour(name)
         assert config.needs_behaviour
         with pytest.raises(OptionError, match="behaviour must be a policy class"):
-            dataclasses.replace(config, behaviour=None).build(SPEC, SMALL, init())
+            dataclasses.replace(config, behaviour=None).build(SPEC, SMALL, generators(SEEDS))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -338,7 +331,7 @@ def test_every_regularizer_trains_every_policy_class_it_can(name, policy):
     config, chosen = with_behaviour(name), small_config(policy)
     if config.needs_density and not issubclass(chosen.builds, TractablePolicy):
         with pytest.raises(AssertionError):
-            trainer_with(config, chosen).update(batch(8), double_rng(SEEDS))
+            trainer_with(config, chosen).update(make_batch(8), double_rng(SEEDS))
         return
     trainer = trainer_with(config, chosen, "none" if config.trains else "q-max")
     record = trainer.train(DATA, 5, double_rng(SEEDS))

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from builders import double_rng, make_dataset, make_trainer, small_config
+from builders import double_rng, generators, make_dataset, make_trainer, small_config
 from torch import nn
 
 from core.networks import Linear
@@ -79,7 +79,7 @@ def test_building_and_training_leave_global_generators_alone(name):
 
 
 def test_initialisation_is_that_of_nn_linear():
-    layer = Linear((2, 3), 7, 5, [seed_generator(seed, "init") for seed in (4, 9)])
+    layer = Linear((2, 3), 7, 5, generators((4, 9)))
     for replica, seed in enumerate((4, 9)):
         with torch.random.fork_rng():
             torch.set_rng_state(seed_generator(seed, "init").get_state())
@@ -90,7 +90,7 @@ def test_initialisation_is_that_of_nn_linear():
 
 
 def test_linear_is_linear_of_each_replica():
-    layer = Linear((2, 3), 7, 5, [seed_generator(seed, "init") for seed in (0, 1)])
+    layer = Linear((2, 3), 7, 5, generators((0, 1)))
     x = torch.randn(2, 3, 4, 7, generator=torch.Generator().manual_seed(0))
     for s in range(2):
         for k in range(3):

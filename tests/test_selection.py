@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from builders import SMALL, SPEC, double_rng, small_config
+from builders import SMALL, SPEC, double_rng, generators, small_config
 from torch import nn
 
-from core.rng import seed_generator
 from critics import CriticConfig, Critics
 from policies import POLICIES
 from policies.base import DenoisingPolicy
@@ -18,12 +17,8 @@ from trainers.slices import SlicedRng
 SEEDS = (0, 1)
 
 
-def init():
-    return [seed_generator(seed, "init") for seed in SEEDS]
-
-
 def judges():
-    critic, target = (CriticConfig().build(SPEC, SMALL, init()).double() for _ in range(2))
+    critic, target = (CriticConfig().build(SPEC, SMALL, generators(SEEDS)).double() for _ in range(2))
     with torch.no_grad():
         for parameter in target.parameters():
             parameter *= 1.5
@@ -34,7 +29,7 @@ def judges():
 @pytest.mark.parametrize("build", [ArgmaxQ, SoftmaxQ])
 @pytest.mark.parametrize("observations", [1, 16, 17, 24])
 def test_slices_change_nothing(name, build, observations, monkeypatch):
-    policy, chosen = small_config(name).build(SPEC, SMALL, init()).double(), build(candidates=7)
+    policy, chosen = small_config(name).build(SPEC, SMALL, generators(SEEDS)).double(), build(candidates=7)
     obs, critics = double_rng(SEEDS).normal(observations, SPEC.obs_dim), judges()
     whole, sliced = double_rng(SEEDS), double_rng(SEEDS)
     largest = []

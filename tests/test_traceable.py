@@ -6,10 +6,9 @@ import dataclasses
 
 import pytest
 import torch
-from builders import SMALL, SPEC, double_rng, make_dataset
+from builders import SMALL, SPEC, double_rng, generators, make_dataset
 from torch import nn
 
-from core.rng import seed_generator
 from critics import BACKUPS, CriticConfig, Critics
 from policies.gaussian import GaussianConfig
 from trainers import IMPROVEMENTS, REGULARIZERS
@@ -47,7 +46,7 @@ class Recording:
 
 
 def built(config):
-    part = config.build(SPEC, SMALL, [seed_generator(seed, "init") for seed in SEEDS])
+    part = config.build(SPEC, SMALL, generators(SEEDS))
     return part.double() if isinstance(part, nn.Module) else part
 
 

@@ -12,6 +12,7 @@ from builders import (
     TWO_MODES,
     cloned,
     double_rng,
+    generators,
     make_dataset,
     make_trainer,
     small_config,
@@ -19,7 +20,6 @@ from builders import (
 )
 
 from core.options import OptionError
-from core.rng import seed_generator
 from policies import POLICIES
 from policies.cvae import CVAEConfig
 from policies.distilled import DistilledConfig
@@ -31,7 +31,7 @@ SEEDS = (0, 1)
 
 
 def build(config):
-    return config.build(SPEC, SMALL, [seed_generator(s, "init") for s in SEEDS]).double()
+    return config.build(SPEC, SMALL, generators(SEEDS)).double()
 
 
 def accepted(config):
