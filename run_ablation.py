@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         note = runner.fuse_if_it_pays(command.compile, command.runs, command.device)
         if note:
             print(note, file=sys.stderr)
-        interrupted, table = comparison.carry_out(
+        ended = comparison.carry_out(
             command.runs, command.out, command.device, command.study, command.only, command.seeds_at_once
         )
     except OptionError as error:
@@ -45,10 +45,11 @@ def main(arguments: Sequence[str]) -> int:
         return 130
     seeds = len(command.runs[0].seeds)
     over = f"mean ± half of the 95% interval over {seeds} seeds" if seeds > 1 else "one seed, no interval"
-    print(
-        f"\n{command.runs[0].task}: {over}\n\n{table}\n\nresults: {command.out}\nfigure:  {command.out / 'figure.png'}"
-    )
-    return 130 if interrupted else 0
+    print(f"\n{command.runs[0].task}: {over}\n\n{ended.table}\n")
+    print(f"results: {command.out}\nfigure:  {command.out / 'figure.png'}")
+    for failure in ended.failures:
+        print(f"run_ablation.py: error: {failure}", file=sys.stderr)
+    return 130 if ended.interrupted else 1 if ended.failures else 0
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

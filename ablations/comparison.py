@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,15 @@ from core.options import OptionError
 from tasks import Task, make_task
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How it went: the table of all that is there, whether it was interrupted, and which runs diverged, how."""
+
+    table: str
+    interrupted: bool = False
+    failures: tuple[str, ...] = ()
+
+
 def carry_out(
     runs: Sequence[RunConfig],
     directory: Path,
@@ -29,18 +39,19 @@ def carry_out(
     study: str | None = None,
     only: Sequence[str] = (),
     at_once: int | None = None,
-) -> tuple[bool, str]:
+) -> Ended:
     """Train and judge the runs, of a study those labelled `only` if any; `at_once`: seeds trained together, if not all.
 
-    Returns whether it was interrupted, and the table of all that is there.
-
     One run fills `directory` itself; several fill one subdirectory each, beside the figures that show them all. A run
-    that diverges leaves the others to be done, and is reported at the end as `Diverged`.
+    that diverges leaves the others to be done; `Diverged` is raised where nothing is left.
     """
     task = make_task(runs[0].task, runs[0].backend)
     task.prepare()
     if len(runs) == 1 and study is None:
-        return _carry_out(runs[0], task, device, directory, at_once, lambda partial: report(partial, task, study))
+        interrupted, table = _carry_out(
+            runs[0], task, device, directory, at_once, lambda partial: report(partial, task, study)
+        )
+        return Ended(table, interrupted)
     directory.mkdir(parents=True, exist_ok=True)
     results.write_json(directory / "comparison.json", {"study": study, "runs": [run.label for run in runs]})
     failures, interrupted = [], False
@@ -55,12 +66,11 @@ def carry_out(
             continue
         if interrupted:
             break
-    if len(failures) == len(due) and not results.run_directories(directory):
+    if not results.run_directories(directory):
         (directory / "comparison.json").unlink()
         directory.rmdir()
-    if failures:
         raise runner.Diverged("; ".join(failures))
-    return interrupted, report(directory, task, study)
+    return Ended(report(directory, task, study), interrupted, tuple(failures))
 
 
 def _carry_out(
@@ -118,6 +128,13 @@ def report(directory: Path, task: Task, study: str | None) -> str:
 
 def claim(runs: Sequence[RunConfig], directory: Path) -> None:
     """Make sure, before training, that `directory` can take these runs: new, or what was cut off of their own."""
+    try:
+        _claim(runs, directory)
+    except OSError as error:
+        raise OptionError(f"--out {directory}: cannot be used ({error.strerror})") from None
+
+
+def _claim(runs: Sequence[RunConfig], directory: Path) -> None:
     if len(runs) == 1 and (directory / "config.json").is_file():
         if not _readable(directory)["interrupted"]:
             results.claim(directory)
@@ -150,6 +167,8 @@ def _refuse_others(directory: Path, place: Path, run: RunConfig) -> None:
 
 def _readable(place: Path) -> dict[str, Any]:
     try:
-        return results.read_config(place)
-    except (OSError, ValueError):
-        raise OptionError(f"--out: {place}/config.json cannot be read; name a new directory") from None
+        config = results.read_config(place)
+        config["interrupted"], config["views"]
+    except (OSError, ValueError, LookupError, TypeError):
+        raise OptionError(f"--out: {place}/config.json is not that of a run; name a new directory") from None
+    return config

@@ -121,9 +121,10 @@ def of_preset(request: Request) -> dict[str, Any]:
         return {}
     row = PRESETS[request.preset]
     options = {**row.parts, **row.options, **(row.as_released if request.as_released else {})}
-    if request.names.get("policy", row.parts["policy"]) != row.parts["policy"]:
-        # another class's options may have the same names and mean something else
-        options = {key: value for key, value in options.items() if not key.startswith("policy.")}
+    for part in CHOICES:
+        if request.names.get(part, options[part]) != options[part]:
+            # another part's options may have the same names and mean something else
+            options = {key: value for key, value in options.items() if not key.startswith(f"{part}.")}
     body = request.task.removeprefix("local:").partition("-")[0]
     if request.as_released and body in row.released_rewards:
         options["task.reward"] = row.released_rewards[body]
@@ -156,7 +157,7 @@ def choose(request: Request) -> dict[str, str]:
     names = {part: layers[part] for part in (*CHOICES, "selection")}
     if task.one_step and "backup" not in request.names and not BACKUPS[names["backup"]].has_value:
         names["backup"] = "reward-only"
-    if names["improvement"] == "none" and preset.get("improvement") != "none":
+    if names["improvement"] == "none" and ("improvement" in request.names or preset.get("improvement") != "none"):
         names["selection"] = DEFAULT_CHOICES["selection"]
     nested = {key: name for key, name in layers.items() if "." in key and isinstance(name, str) and name in POLICIES}
     return {**names, **nested}

@@ -185,7 +185,7 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
         "policy_forwards_per_action": outcome.trainer.policy.forwards_per_action,
         "seconds": round(outcome.seconds, 1),
         "physics": task.physics,
-        "environment": results.environment(),
+        "environment": {**results.environment(), "device": str(outcome.trainer.device), "compiled": fusion.fused()},
     }
     results.write_json(directory / "config.json", record)
     of_views = [{"selection": view.selection_label, "sampler": view.sampler_label} for view in run.views]

@@ -38,11 +38,6 @@ def precondition(sigma: Tensor, data: float) -> Preconditioning:
     return Preconditioning((data / total).square(), sigma * data / total, 1 / total, sigma.log() / 4)
 
 
-def loss_weight(sigma: Tensor, data: float) -> Tensor:
-    """lambda(sigma) = 1 / c_out^2, which makes lambda |D - a|^2 = |F - (a - c_skip x) / c_out|^2 (eq. 8)."""
-    return (sigma.square() + data**2) / (sigma * data).square()
-
-
 def sigmas(n: int, lowest: float, highest: float, rho: float) -> Tensor:
     """n falling noise levels, evenly spaced in sigma^(1 / rho) from `highest` to `lowest`, and 0 (eq. 5). `[n + 1]`."""
     ramp = torch.linspace(0, 1, n, dtype=torch.float64)

@@ -38,7 +38,7 @@ class Task(ABC):
     defaults: ClassVar[dict[str, Any]] = {}
     #: names of the figures in `ablations.figures` that show runs of it
     figures: ClassVar[tuple[str, ...]] = ("curves",)
-    #: metric -> what it means, for the table and the figure; the first ones are the headline
+    #: metric -> what it means; the first ones are the headline
     metrics: ClassVar[dict[str, str]] = {}
 
     def under(self, transforms: TransformConfig) -> Task:

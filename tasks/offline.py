@@ -142,9 +142,12 @@ class OfflineTask(Task):
         return lambda obs, rng: act((obs - mean.to(obs)) / scale.to(obs), rng)
 
     def prepare(self) -> None:
-        simulator = self.require_simulator()
-        super().prepare()
-        simulator.start().close()
+        # the simulator first: what is missing is said before anything is downloaded or made
+        self.require_simulator().start().close()
+        try:
+            super().prepare()
+        except ModuleNotFoundError as error:
+            raise OptionError(f"{self.recipe.name} needs {error.name}; pip install -r requirements-tasks.txt") from None
 
     def require_simulator(self) -> Simulator:
         if self.recipe.simulator is None:

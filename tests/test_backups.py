@@ -36,7 +36,7 @@ class Cloud(nn.Module):
 
 
 def drawn(count):
-    """The next actions of a batch as `Cloud` draws them, `[S, B, N, A]`, and the heads' values of them `[S, K, B, N]`."""
+    """Next actions of a batch as `Cloud` draws them, `[S, B, N, A]`, and the heads' values of them `[S, K, B, N]`."""
     act = 0.3 + double_rng(SEEDS).normal(5 * count, 3).view(2, 5, count, 3)
     return act, torch.stack([Q()(make_batch().next_obs, act[:, :, i]) for i in range(count)], dim=-1)
 

@@ -65,6 +65,9 @@ def test_statistics_count_whole_episodes():
         "terminals": np.array([0, 1, 0, 0], bool),
         "timeouts": np.array([0, 0, 0, 1], bool),
     }
+    # play goes on after a goal; its files have no next observations
+    assert episode_statistics(arrays) == {"transitions": 4, "episodes": 1, "mean": 10.0, "min": 10.0, "max": 10.0}
+    arrays["next_observations"] = np.zeros((4, 1))
     assert episode_statistics(arrays) == {"transitions": 4, "episodes": 2, "mean": 5.0, "min": 3.0, "max": 7.0}
 
 

@@ -101,7 +101,12 @@ def test_places_that_cannot_be_written(tmp_path, capsys):
     (full / "precious").write_text("kept")
     a_file = tmp_path / "file"
     a_file.write_text("kept")
-    for out, reason in [(full, "already exists"), (a_file, "already exists"), (a_file / "below", "not a writable")]:
+    for out, reason in [
+        (full, "already exists"),
+        (a_file, "already exists"),
+        (a_file / "below", "not a writable"),
+        (tmp_path / ("long" * 99), "File name too long"),
+    ]:
         assert main(["--out", str(out)]) == 2
         error = capsys.readouterr().err
         assert error.startswith(f"run_ablation.py: error: --out {out}: ")
@@ -216,6 +221,22 @@ def test_a_preset_given_another_class_keeps_no_options_of_its_own():
         parse(f"{options} --seeds 0".split()).runs[0] for options in ("--preset edp --policy edm", "--policy edm")
     )
     assert flow.parts.policy == alone.parts.policy
+
+
+@pytest.mark.parametrize(("preset", "left"), [("awr", 1), ("crr-diffusion", 1)])
+def test_an_improvement_in_place_of_a_preset_s_takes_none_of_its_options(preset, left):
+    """`samples` of a weighted improvement are its baseline's, and of q-max what Q is averaged over."""
+    (run,) = parse(["--preset", preset, "--improvement", "q-max"]).runs
+    assert run.parts.improvement.samples == left
+    assert parse(["--preset", preset]).runs[0].parts.improvement.samples > left
+
+
+@pytest.mark.parametrize("preset", ["idql", "sfbc", "diffusion-ql"])
+def test_cloning_alone_asks_no_critic_under_any_preset(preset):
+    (run,) = parse(["--preset", preset, "--bc-only"]).runs
+    assert not run.needs_critic
+    (run,) = parse(["--preset", preset, "--bc-only", "--selection", "softmax-q"]).runs
+    assert run.needs_critic
 
 
 def test_presets_without_a_critic_of_their_own_ask_none_when_cloning():

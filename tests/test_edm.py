@@ -54,11 +54,6 @@ class TestPreconditioning:
         for skip in (c.skip, 0.9 * c.skip, 1.1 * c.skip):
             assert (1 - skip) ** 2 * data**2 + skip**2 * sigma**2 >= c.out**2 * (1 - 1e-12)
 
-    @given(positive, st.floats(0.05, 5))
-    def test_the_loss_weight_undoes_c_out(self, sigma, data):
-        sigma = torch.tensor(sigma, dtype=torch.float64)
-        assert (karras.loss_weight(sigma, data) * karras.precondition(sigma, data).out ** 2).item() == pytest.approx(1)
-
 
 @given(st.integers(2, 50), st.floats(0.001, 0.1), st.floats(1, 100), st.floats(1, 10))
 def test_levels_are_evenly_spaced_in_their_root(n, lowest, highest, rho):
@@ -252,12 +247,13 @@ class TestPolicy:
                 torch.testing.assert_close(denoiser(x, sigma), plain, rtol=1e-10, atol=1e-10)
 
     def test_the_loss_is_the_weighted_error_of_the_estimate(self):
+        """Weighted by lambda = 1 / c_out^2 = (sigma^2 + data^2) / (sigma data)^2 (eq. 8)."""
         policy, (obs, act) = build(), draw()
         rng = double_rng(SEEDS)
         sigma = (-1.2 + 1.2 * rng.normal(5)).exp()
         x = act + sigma[..., None] * rng.normal(5, SPEC.act_dim)
         error = (policy.denoise(x, sigma, obs) - act).square().mean(-1)
-        expected = karras.loss_weight(sigma, 0.5) * error
+        expected = (sigma.square() + 0.25) / (0.5 * sigma).square() * error
         torch.testing.assert_close(policy.bc_loss(obs, act, double_rng(SEEDS)), expected, rtol=1e-9, atol=1e-12)
         estimate = policy.predict_clean(obs, act, double_rng(SEEDS))
         torch.testing.assert_close(estimate, policy.denoise(x, sigma, obs).clamp(-1, 1), rtol=1e-12, atol=1e-12)

@@ -173,6 +173,15 @@ def task(**changes) -> OfflineTask:
     return OfflineTask(Recipe("hopper-test", 11, 3, 60, REFERENCE, lambda: None, **settings))
 
 
+def test_a_package_that_is_not_there_is_one_line(monkeypatch):
+    def load():
+        raise ModuleNotFoundError("No module named 'h5py'", name="h5py")
+
+    recipe = Recipe("hopper-test", 11, 3, 60, REFERENCE, load, simulator=HOPPER, recorded_with="", episodes=3)
+    with pytest.raises(OptionError, match=r"^hopper-test needs h5py; pip install -r requirements-tasks.txt$"):
+        OfflineTask(recipe).prepare()
+
+
 def test_a_simulation_starts_without_advice_about_newer_environments():
     code = "from tasks.simulators import Simulator; Simulator('Hopper-v4', 10).start()"
     started = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, check=True)

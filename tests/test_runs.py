@@ -128,6 +128,36 @@ def test_divergence_is_one_line_and_leaves_nothing(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_diverges_leaves_the_others_and_their_table(tmp_path, monkeypatch, capsys):
+    train = runner.train
+
+    def diverging(run, *rest):
+        if run.label == "cvae-bc":
+            raise runner.Diverged("cvae-bc: critic_loss of seed 0 is not finite at step 20")
+        return train(run, *rest)
+
+    monkeypatch.setattr(runner, "train", diverging)
+    command = "--policy gaussian cvae diffusion --policy.T 3 --bc-only --steps 20 --seeds 0 1"
+    for _ in range(2):
+        code, out = run(tmp_path, command)
+        assert code == 1
+        said = capsys.readouterr()
+        assert said.err.strip().splitlines()[-1] == (
+            "run_ablation.py: error: cvae-bc: critic_loss of seed 0 is not finite at step 20"
+        )
+        assert "gaussian-bc" in said.out
+        assert set(pd.read_csv(out / "summary.csv")["label"]) == {"gaussian-bc", "diffusion-bc"}
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"interrupted": true}', "{"])
+def test_a_config_of_something_else_is_one_line(content, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text(content)
+    assert run(tmp_path, "--policy gaussian")[0] == 2
+    assert "out/config.json is not that of a run; name a new directory" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["config.json"]
+
+
 def test_interrupted_training_keeps_what_there_is(tmp_path, monkeypatch):
     train = runner.Trainer.train
 

@@ -7,6 +7,7 @@ import torch
 from builders import SMALL, SPEC, double_rng, generators, small_config
 from torch import nn
 
+from ablations.views import make_views
 from critics import CriticConfig, Critics
 from policies import POLICIES
 from policies.base import DenoisingPolicy
@@ -97,6 +98,20 @@ def test_guidance_is_the_gradient_of_the_smallest_target_head():
         shift = step * torch.eye(3, dtype=torch.float64)[dim]
         high, low = (critics.target(obs, start + side * shift).amin(1) for side in (1, -1))
         torch.testing.assert_close((acted - start)[..., dim], 0.3 * (high - low) / (2 * step), rtol=1e-5, atol=1e-8)
+
+
+def test_guidance_goes_through_the_denoiser_where_asked():
+    asked = []
+
+    class Asked(Steered):
+        def guided_sample(self, obs, rng, gradient, scale, through_denoiser=False):
+            asked.append(through_denoiser)
+            return self.sample(obs, rng)
+
+    for text in ("guided", "guided:scale=2,through-denoiser=yes"):
+        (view,) = make_views([text], [], POLICIES["diffusion"](), {})
+        view.selection(Asked(), judges(), double_rng(SEEDS).normal(6, SPEC.obs_dim), double_rng(SEEDS))
+    assert asked == [False, True]
 
 
 def test_guidance_leaves_the_critic_without_gradients():

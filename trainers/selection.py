@@ -92,6 +92,7 @@ class Guided(Selection):
     needs_denoiser = True
 
     scale: float = option(1.0, "weight of Q against the policy's density", at_least=0)
+    through_denoiser: bool = option(False, "take the gradient of Q through the denoiser too: one more pass a step")
 
     def __call__(self, policy: Policy, critics: Critics | None, obs: Tensor, rng: Rng) -> Tensor:
         assert critics is not None
@@ -103,7 +104,7 @@ class Guided(Selection):
                 leaf = actions.detach().requires_grad_()
                 return torch.autograd.grad(critic(obs, leaf).amin(1).sum(), leaf)[0]
 
-        return policy.guided_sample(obs, rng, gradient, self.scale)
+        return policy.guided_sample(obs, rng, gradient, self.scale, self.through_denoiser)
 
 
 def candidates(policy: Policy, critics: Critics | None, obs: Tensor, count: int, rng: Rng) -> tuple[Tensor, Tensor]:

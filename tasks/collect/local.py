@@ -58,7 +58,7 @@ LOCAL: dict[str, Local] = {
     },
     **_locomotion(),
     **{
-        f"local:{kind}-play": Local(obs_dim, play.ACT_DIM, None, play.simulator(kind), partial(play.collect, kind), 2)
+        f"local:{kind}-play": Local(obs_dim, play.ACT_DIM, None, play.simulator(kind), partial(play.collect, kind), 3)
         for kind, (obs_dim, _) in play.KINDS.items()
     },
 }

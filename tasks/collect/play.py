@@ -98,12 +98,8 @@ def _with_rewards(kind: str, steps: dict[str, np.ndarray]) -> dict[str, np.ndarr
     relabelled = dict(steps)
     relabel_dataset(simulation.recipe.env_id, simulation.env, relabelled)
     simulation.close()
-    kept = {key: steps[key] for key in ("observations", "actions")}
-    terminals = relabelled["masks"] == 0
-    # an episode's last step stays a time limit, as D4RL has it, unless it is terminal
     return {
-        **kept,
+        **{key: steps[key] for key in ("observations", "actions", "timeouts")},
         "rewards": relabelled["rewards"],
-        "terminals": terminals,
-        "timeouts": steps["timeouts"] & ~terminals,
+        "terminals": relabelled["masks"] == 0,
     }

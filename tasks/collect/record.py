@@ -1,7 +1,7 @@
 """Rolling a behaviour out into the arrays of a D4RL file, and writing the file.
 
 Axes: m episodes side by side, N steps in all, O observation, A action. Episodes come one after another in the file;
-each has its own generator, so the data do not depend on how many ran side by side or in which process.
+each has its own generator, so the data do not depend on which process it ran in.
 """
 
 from __future__ import annotations
@@ -108,13 +108,18 @@ def about(path: Path) -> dict[str, Any]:
         return json.loads(file.attrs.get("about", "{}"))
 
 
+def ends(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """The last step of each episode. Play goes on after a goal, and its files have no next observations."""
+    stops = arrays["terminals"] & ("next_observations" in arrays)
+    return np.flatnonzero(arrays["timeouts"] | stops)
+
+
 def episode_statistics(arrays: dict[str, np.ndarray]) -> dict[str, float]:
     """Transitions, episodes and the mean, smallest and largest return."""
-    over = arrays["terminals"] | arrays["timeouts"]
-    begins = np.append(0, np.flatnonzero(over)[:-1] + 1)
+    begins = np.append(0, ends(arrays)[:-1] + 1)
     returns = np.add.reduceat(arrays["rewards"].astype(np.float64), begins)
     return {
-        "transitions": len(over),
+        "transitions": len(arrays["rewards"]),
         "episodes": len(returns),
         "mean": float(returns.mean()),
         "min": float(returns.min()),

@@ -6,18 +6,22 @@ The maze tasks set what a description of an environment cannot carry and are ref
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 import numpy as np
 
 from core.options import OptionError
 from tasks.collect import local
+from tasks.collect.record import ends
 
 
 def convert(name: str, identity: str | None = None) -> str:
     """Write the dataset, made where it is not there yet; returns the id. Raises `OptionError`, one line."""
-    import h5py
-    import minari
+    try:
+        import h5py
+        import minari
+    except ModuleNotFoundError as error:
+        raise OptionError(f"needs {error.name}; pip install -r requirements-tasks.txt") from None
 
     if name not in local.LOCAL:
         raise OptionError(f"unknown {name!r}; there are {', '.join(local.LOCAL)}")
@@ -43,8 +47,8 @@ def convert(name: str, identity: str | None = None) -> str:
 
 
 def _episodes(arrays: dict[str, np.ndarray]) -> list[slice]:
-    ends = np.flatnonzero(arrays["timeouts"] | (arrays["terminals"] & ("next_observations" in arrays)))
-    return [slice(begin, end + 1) for begin, end in zip(np.append(0, ends[:-1] + 1), ends, strict=True)]
+    last = ends(arrays)
+    return [slice(begin, end + 1) for begin, end in zip(np.append(0, last[:-1] + 1), last, strict=True)]
 
 
 def _episode(arrays: dict[str, np.ndarray], part: slice):
@@ -68,7 +72,11 @@ def _episode(arrays: dict[str, np.ndarray], part: slice):
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tasks.collect.to_minari")
+    parser.add_argument("name", help="a local: dataset")
+    parser.add_argument("id", nargs="?", help="what Minari will call it")
+    said = parser.parse_args()
     try:
-        print(f"minari:{convert(*sys.argv[1:])}")
+        print(f"minari:{convert(said.name, said.id)}")
     except OptionError as error:
-        sys.exit(f"to_minari: {error}")
+        parser.error(str(error))
