@@ -14,7 +14,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from ablations import statistics
 from ablations.results import read_config, run_directories
@@ -95,6 +95,7 @@ def draw_curves(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     for axis, metric in zip(axes, shown, strict=True):
         _lines(axis, summary[summary["metric"] == metric], x="step", by="run", legend=False)
         axis.set(xlabel="training step", title=metric.replace("_", " "))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     _legend_above(figure, axes[0])
     _save(figure, path)
 

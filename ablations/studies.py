@@ -99,11 +99,11 @@ METHODS = Study(
 )
 
 
-def _learning(task: str, options: str = "") -> Study:
+def _learning(task: str, budget: str) -> Study:
     """Cloning against Diffusion-QL on an MDP: what Q adds in training, and what acting by it adds to that."""
     return Study(
         question=f"Does Q improve on the behaviour on {task}, and is it training by Q or acting by it?",
-        common=f"--task {task} --steps 20000 --eval-every 5000 {options}",
+        common=f"--task {task} --eval-every 5000 {budget}",
         runs={
             "bc-diffusion": "--preset bc-diffusion",
             "diffusion-ql": "--preset diffusion-ql --selection one softmax-q:candidates=50",
@@ -117,7 +117,9 @@ STUDIES: dict[str, Study] = {
     "coupling": COUPLING,
     "denoising": DENOISING,
     "methods": METHODS,
-    # clipped as the release does on hopper-medium-expert-v2
-    "learning-hopper": _learning("local:hopper-medium-expert", "--trainer.grad-norm 5"),
-    "learning-pointmaze": _learning("local:pointmaze-umaze"),
+    # small networks and batches, for long enough that Q has spread along episodes
+    "learning-hopper": _learning(
+        "local:hopper-medium-replay", "--steps 100000 --network.hidden 128 --trainer.batch 128 --trainer.grad-norm 5"
+    ),
+    "learning-pointmaze": _learning("local:pointmaze-umaze", "--steps 20000"),
 }
