@@ -1,12 +1,12 @@
 """Make every `local:` dataset anew and print the committed table of them, and what pointmaze's scores refer to.
 
-python scripts/measure_local.py references      of uniform actions and of the controller sent home
-python scripts/measure_local.py table [NAME ...] > tasks/collect/DATASETS.md
+python -m scripts.measure_local references      of uniform actions and of the controller sent home
+python -m scripts.measure_local table [NAME ...] > tasks/collect/DATASETS.md
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 from tasks.collect import local, pointmaze
 from tasks.collect.locomotion import Uniform
@@ -34,4 +34,8 @@ def table(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    references() if sys.argv[1] == "references" else table(sys.argv[2:])
+    parser = argparse.ArgumentParser(prog="python -m scripts.measure_local")
+    parser.add_argument("what", choices=("references", "table"))
+    parser.add_argument("names", nargs="*", help="of table: these datasets alone")
+    said = parser.parse_args()
+    references() if said.what == "references" else table(said.names)

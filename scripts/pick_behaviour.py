@@ -1,6 +1,6 @@
 """Choose, from the snapshots of scripts/train_behaviour.py, the policies the project commits.
 
-    python scripts/pick_behaviour.py hopper /tmp/behaviour/hopper
+    python -m scripts.pick_behaviour hopper /tmp/behaviour/hopper
 
 Expert: the best snapshot. Medium: the one before it whose score is nearest to half of the expert's. Replay: some
 snapshots evenly spaced on the way to the medium one. Candidates for both are judged again over more episodes, since the

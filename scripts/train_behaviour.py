@@ -1,6 +1,6 @@
 """Train one behaviour policy for the `local:` locomotion tasks with sbx, keeping a snapshot at every evaluation.
 
-    python scripts/train_behaviour.py hopper --out /tmp/behaviour/hopper --minutes 40 --goal 100
+    python -m scripts.train_behaviour hopper --out /tmp/behaviour/hopper --minutes 40 --goal 100
 
 Writes `step_XXXXXXXX.npz` (a `tasks.collect.actor.Actor`) and `record.csv` (step, minutes, normalised scores of
 stochastic and deterministic episodes). scripts/pick_behaviour.py chooses from them what the project commits.
