@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablations.protocols import SELECTION_PROTOCOLS, History, early_stop
+from tasks import make_task
 from tasks.d4rl_names import D4RL
 from tasks.protocol import DIFFUSION_QL
 from tasks.transforms import REWARDS
@@ -48,6 +49,9 @@ def test_all_twenty_tasks_are_there_and_known():
     assert len(DIFFUSION_QL) == 20
     assert set(DIFFUSION_QL) <= set(D4RL)
     assert {row.reward for row in DIFFUSION_QL.values()} <= set(REWARDS)
+    of_tasks = {name: make_task(name).recipe for name in DIFFUSION_QL}
+    published = {name: (row.reward, row.episodes) for name, row in DIFFUSION_QL.items()}
+    assert {name: (recipe.reward, recipe.episodes) for name, recipe in of_tasks.items()} == published
 
 
 def history(losses, scores=None) -> History:
