@@ -131,7 +131,7 @@ def claim(runs: Sequence[RunConfig], directory: Path) -> None:
     try:
         _claim(runs, directory)
     except OSError as error:
-        raise OptionError(f"--out {directory}: cannot be used ({error.strerror})") from None
+        raise OptionError(f"--out {directory}: cannot be written ({error.strerror})") from None
 
 
 def _claim(runs: Sequence[RunConfig], directory: Path) -> None:

@@ -32,7 +32,10 @@ VIEW = ["selection", "sampler"]
 
 
 def claim(directory: Path) -> None:
-    """Make sure, before training, that `directory` is free and can be made; writes nothing that stays."""
+    """Make sure, before training, that `directory` is free and can be made; writes nothing that stays.
+
+    Raises `OptionError` for what is in the way, `OSError` where the system refuses.
+    """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise OptionError(f"--out {directory}: already exists; name a new directory")
     parent = directory.absolute().parent
@@ -40,10 +43,7 @@ def claim(directory: Path) -> None:
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise OptionError(f"--out {directory}: cannot be written, {parent} is not a writable directory")
-    try:
-        tempfile.TemporaryDirectory(dir=parent).cleanup()
-    except OSError as error:
-        raise OptionError(f"--out {directory}: cannot be written ({error.strerror})") from None
+    tempfile.TemporaryDirectory(dir=parent).cleanup()
 
 
 @contextmanager

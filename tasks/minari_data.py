@@ -23,7 +23,7 @@ from tasks.collect import local
 from tasks.d4rl_names import ADROIT, LOCOMOTION
 from tasks.d4rl_reader import BadFile, QLearning
 from tasks.offline import Recipe
-from tasks.simulators import Simulator, installed
+from tasks.simulators import Simulator, installed, packages_for
 
 PREFIX = "minari:"
 ID = re.compile(r"([-_\w]+/)*[-_\w]+-v\d+", re.ASCII)
@@ -88,11 +88,9 @@ def recipe(name: str) -> Recipe:
 
 def _dataset(name: str):
     """The dataset, local or downloaded by minari."""
-    try:
+    with packages_for(name):
         import minari
         from minari.storage import get_dataset_path
-    except ImportError as error:
-        raise OptionError(f"{name} needs {error.name}; pip install -r requirements-tasks.txt") from None
     identity = name.removeprefix(PREFIX)
     folder = get_dataset_path(identity)
     there = (folder / "data").exists()

@@ -25,7 +25,7 @@ from tasks.d4rl_names import normalise
 from tasks.d4rl_reader import QLearning
 from tasks.fleet import Fleet, Workers, launch
 from tasks.rollout import rollout
-from tasks.simulators import Simulator
+from tasks.simulators import Simulator, packages_for
 from tasks.transforms import OBSERVATIONS, REWARDS, Affine, TransformConfig
 
 
@@ -144,10 +144,8 @@ class OfflineTask(Task):
     def prepare(self) -> None:
         # the simulator first: what is missing is said before anything is downloaded or made
         self.require_simulator().start().close()
-        try:
+        with packages_for(self.recipe.name):
             super().prepare()
-        except ModuleNotFoundError as error:
-            raise OptionError(f"{self.recipe.name} needs {error.name}; pip install -r requirements-tasks.txt") from None
 
     def require_simulator(self) -> Simulator:
         if self.recipe.simulator is None:

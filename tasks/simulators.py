@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -106,13 +106,20 @@ class Simulation:
         self.env.close()
 
 
+@contextlib.contextmanager
+def packages_for(name: str) -> Iterator[None]:
+    """What is done inside imports packages for tasks; one line says what to install where one is missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise OptionError(f"{name} needs {error.name}; pip install -r requirements-tasks.txt") from None
+
+
 def gymnasium_with(recipe: Simulator):
     """gymnasium, with the recipe's environment registered; one line says what to install where it is missing."""
-    try:
+    with packages_for(recipe.env_id):
         import gymnasium
         import mujoco  # noqa: F401
-    except ImportError as error:
-        raise OptionError(f"{recipe.env_id} needs {error.name}; pip install -r requirements-tasks.txt") from None
     if recipe.plugin:
         try:
             module = _quietly_imported(recipe.plugin)

@@ -173,7 +173,7 @@ def task(**changes) -> OfflineTask:
     return OfflineTask(Recipe("hopper-test", 11, 3, 60, REFERENCE, lambda: None, **settings))
 
 
-def test_a_package_that_is_not_there_is_one_line(monkeypatch):
+def test_a_package_that_is_not_there_is_one_line():
     def load():
         raise ModuleNotFoundError("No module named 'h5py'", name="h5py")
 

@@ -6,6 +6,7 @@ each has its own generator, so the data do not depend on which process it ran in
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -108,18 +109,19 @@ def about(path: Path) -> dict[str, Any]:
         return json.loads(file.attrs.get("about", "{}"))
 
 
-def ends(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """The last step of each episode. Play goes on after a goal, and its files have no next observations."""
+def episodes_of(arrays: dict[str, np.ndarray]) -> list[slice]:
+    """The steps of each episode. Play goes on after a goal, and its files have no next observations."""
     stops = arrays["terminals"] & ("next_observations" in arrays)
-    return np.flatnonzero(arrays["timeouts"] | stops)
+    ends = np.flatnonzero(arrays["timeouts"] | stops) + 1
+    return [slice(begin, end) for begin, end in itertools.pairwise([0, *ends.tolist()])]
 
 
 def episode_statistics(arrays: dict[str, np.ndarray]) -> dict[str, float]:
     """Transitions, episodes and the mean, smallest and largest return."""
-    begins = np.append(0, ends(arrays)[:-1] + 1)
-    returns = np.add.reduceat(arrays["rewards"].astype(np.float64), begins)
+    rewards = arrays["rewards"].astype(np.float64)
+    returns = np.array([rewards[part].sum() for part in episodes_of(arrays)])
     return {
-        "transitions": len(arrays["rewards"]),
+        "transitions": len(rewards),
         "episodes": len(returns),
         "mean": float(returns.mean()),
         "min": float(returns.min()),

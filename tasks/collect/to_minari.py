@@ -12,16 +12,15 @@ import numpy as np
 
 from core.options import OptionError
 from tasks.collect import local
-from tasks.collect.record import ends
+from tasks.collect.record import episodes_of
+from tasks.simulators import packages_for
 
 
 def convert(name: str, identity: str | None = None) -> str:
     """Write the dataset, made where it is not there yet; returns the id. Raises `OptionError`, one line."""
-    try:
+    with packages_for(name):
         import h5py
         import minari
-    except ModuleNotFoundError as error:
-        raise OptionError(f"needs {error.name}; pip install -r requirements-tasks.txt") from None
 
     if name not in local.LOCAL:
         raise OptionError(f"unknown {name!r}; there are {', '.join(local.LOCAL)}")
@@ -35,7 +34,7 @@ def convert(name: str, identity: str | None = None) -> str:
     low, high = dataset.reference or (None, None)
     minari.create_dataset_from_buffers(
         identity,
-        [_episode(arrays, part) for part in _episodes(arrays)],
+        [_episode(arrays, part) for part in episodes_of(arrays)],
         env=simulation.env,
         ref_min_score=low,
         ref_max_score=high,
@@ -44,11 +43,6 @@ def convert(name: str, identity: str | None = None) -> str:
     )
     simulation.close()
     return identity
-
-
-def _episodes(arrays: dict[str, np.ndarray]) -> list[slice]:
-    last = ends(arrays)
-    return [slice(begin, end + 1) for begin, end in zip(np.append(0, last[:-1] + 1), last, strict=True)]
 
 
 def _episode(arrays: dict[str, np.ndarray], part: slice):
