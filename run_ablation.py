@@ -25,6 +25,8 @@ def main(arguments: Sequence[str]) -> int:
             print(listing())
             return 0
         command = parse(arguments)
+        for line in command.left_out:
+            print(line, file=sys.stderr)
         comparison.claim(command.runs, command.out)
         note = runner.fuse_if_it_pays(command.compile, command.runs, command.device)
         if note:

@@ -28,10 +28,22 @@ Train policy classes on offline data under one critic and one trainer, and compa
   python run_ablation.py --policy diffusion --bc-only            one class, behaviour cloning alone
   python run_ablation.py --policy diffusion gaussian cvae        three classes, each maximising Q too
   python run_ablation.py --policy gaussian --selection argmax-q  a factor swapped
+  python run_ablation.py --policy flow cvae --improvement none q-max --network.hidden 64 128
+                                                                 every combination of what is named
   python run_ablation.py --study expressiveness                  a set of runs that answers a question
   python run_ablation.py --policy cvae --help                    the options of the parts named
 """
 Names = Mapping[str, str]
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Says what may be repeated as `NAME ...`, where argparse would write the whole choice twice."""
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        if action.nargs not in ("+", "*"):
+            return super()._format_args(action, default_metavar)
+        metavar = self._metavar_formatter(action, default_metavar)(1)[0]
+        return f"{metavar} ..." if action.nargs == "+" else f"[{metavar} ...]"
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,24 +59,24 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
         prog="run_ablation.py",
         usage="run_ablation.py [--policy NAME ...] [--preset NAME ...] [--task NAME] [options]",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Formatter,
         add_help=add_help,
         allow_abbrev=False,
     )
     group = parser.add_argument_group("what to compare")
-    policy = "policy class, default: diffusion; several make a comparison"
+    policy = "policy class, default: diffusion; several values, here and of any part or --part.option, are compared"
     group.add_argument("--policy", nargs="+", default=[], **_among(CHOICES["policy"]), help=policy)
-    preset = "published method, a row of parts and options that others override; several make a comparison"
+    preset = "published method, a row of parts and options that others override; several are compared"
     group.add_argument("--preset", nargs="+", default=[], **_among(PRESETS), help=preset)
     released = "the preset with its released code's deviations from the paper"
     group.add_argument("--as-released", action="store_true", help=released)
     for key, default in (nested or {}).items():
         help = f"the policy class inside; default: {default}"
-        group.add_argument(f"--{key.replace('_', '-')}", dest=key, **_among(POLICIES), help=help)
+        group.add_argument(f"--{key.replace('_', '-')}", dest=key, nargs="+", **_among(POLICIES), help=help)
     group.add_argument("--bc-only", action="store_true", help="behaviour cloning alone: no improvement, no critic")
     for part in ("regularizer", "improvement", "backup"):
         default = f"default: {DEFAULT_CHOICES[part]}, or the task's"
-        group.add_argument(f"--{part}", **_among(CHOICES[part]), help=default)
+        group.add_argument(f"--{part}", nargs="+", default=[], **_among(CHOICES[part]), help=default)
     acting = "how to act, each judged on the same training: name, or name:candidates=10; default: one, or the task's"
     group.add_argument("--selection", nargs="+", default=[], **_among(SELECTIONS, selection_name), help=acting)
     resample = "judge the trained policy under other samplers too: option=value,option=value; default: as trained"
@@ -73,6 +85,8 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     group.add_argument("--task", default="bandit", type=_task, metavar="NAME", help=task)
     backend = "d4rl: data and simulator from the real d4rl + gym + mujoco-py; default: gymnasium"
     group.add_argument("--backend", default="gymnasium", choices=BACKENDS, help=backend)
+    skip = "of several values, leave out combinations that cannot work, saying why; else they are refused"
+    group.add_argument("--skip-impossible", action="store_true", help=skip)
     group.add_argument("--list", action="store_true", help="print all parts, presets and studies, and what combines")
     group.add_argument("--study", **_among(STUDIES), help="run a whole study; further options apply to all its runs")
     only = (
@@ -126,7 +140,7 @@ def full_parser(
     seeds = "trained together; default: 0 1 2 3 4"
     group.add_argument("--seeds", nargs="+", type=_seed, default=[0, 1, 2, 3, 4], metavar="N", help=seeds)
     for field in dataclasses.fields(Budget):
-        _add_field(group, field.name, field, Budget, budget.get(field.name, field.default))
+        _add_field(group, field.name, field, Budget, budget.get(field.name, field.default), several=False)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
     fusing = "compile the training step; default: auto, where the run is long enough to pay"
     group.add_argument("--compile", default="auto", choices=("auto", "on", "off"), help=fusing)
@@ -145,29 +159,45 @@ def full_parser(
         for field in dataclasses.fields(config):
             key = f"{prefix}.{field.name}"
             if key not in seen and "limits" in field.metadata:
-                _add_field(section, key, field, config, defaults.get(key, field.default))
+                # how to act is compared on the same weights, by naming several selections
+                several = prefix != "selection"
+                _add_field(section, key, field, config, defaults.get(key, field.default), several)
             seen.add(key)
     return parser
 
 
-def _add_field(group: Any, key: str, field: dataclasses.Field, config: type, default: Any) -> None:
-    """One option of a dataclass; left out of the command line it stays None, and the dataclass decides."""
+def _add_field(group: Any, key: str, field: dataclasses.Field, config: type, default: Any, several: bool) -> None:
+    """One option of a dataclass, of one value or a list of them; left out of the command line it stays None."""
     kind = typing.get_type_hints(config)[field.name]
     if isinstance(kind, types.UnionType):
         kind = next(member for member in typing.get_args(kind) if member is not type(None))
     flag, help = f"--{key.replace('_', '-')}", field.metadata["help"].replace("%", "%%")
     if kind is bool:
-        shown = "yes" if default else "no"
-        group.add_argument(
-            flag, dest=key, action=argparse.BooleanOptionalAction, default=None, help=f"{help}; default: {shown}"
-        )
+        help = f"{help}; default: {'yes' if default else 'no'}"
+        if not several:
+            group.add_argument(flag, dest=key, action=argparse.BooleanOptionalAction, default=None, help=help)
+            return
+        group.add_argument(flag, dest=key, nargs="*", action=_YesNo, metavar="yes|no", help=help)
+        group.add_argument(f"--no-{flag[2:]}", dest=key, action="store_const", const=[False], help=argparse.SUPPRESS)
         return
     choices = field.metadata["limits"]["choices"]
     metavar = "|".join(choices) if choices else kind.__name__
     # None among choices means what the help says
     shown = "" if default is None and choices else f"; default: {'none' if default is None else default}"
-    alone: dict[str, Any] = {"nargs": "?", "const": field.metadata["bare"]} if field.metadata["bare"] else {}
-    group.add_argument(flag, dest=key, type=kind, metavar=metavar, help=f"{help}{shown}", **alone)
+    amount: dict[str, Any] = {"nargs": "+"} if several else {}
+    if field.metadata["bare"]:
+        amount = {"nargs": "?", "const": field.metadata["bare"]}
+    group.add_argument(flag, dest=key, type=kind, metavar=metavar, help=f"{help}{shown}", **amount)
+
+
+class _YesNo(argparse.Action):
+    """`--x` and `--x yes` are true, `--x no` is false, and `--x yes no` is both, to be compared."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for value in values:
+            if value not in ("yes", "no"):
+                raise argparse.ArgumentError(self, f"must be yes or no, got {value!r}")
+        setattr(namespace, self.dest, [value == "yes" for value in values] or [True])
 
 
 def _seed(text: str) -> int:

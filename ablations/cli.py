@@ -15,14 +15,14 @@ import time
 from collections import ChainMap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ablations import frozen
 from ablations.arguments import explain_unknown, full_parser, names_parser, nested_defaults
 from ablations.budget import Budget, default_budget
-from ablations.config import CHOICES, Request, RunConfig, choose, make_run, of_preset
+from ablations.config import CHOICES, Request, RunConfig, choose, of_preset
+from ablations.crossing import cross, make_runs, refuse_idle, refuse_repeats
 from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from core.options import OptionError
@@ -40,21 +40,22 @@ class Invocation:
     seeds_at_once: int | None = None
     study: str | None = None
     only: tuple[str, ...] = ()
+    #: combinations that were skipped, and why, in lines
+    left_out: tuple[str, ...] = ()
 
 
 def parse(arguments: Sequence[str]) -> Invocation:
     """The command's meaning, checked. Raises `OptionError` with one line for anything that cannot be used."""
     early, _ = names_parser().parse_known_args(arguments)
-    _refuse_unknown_only(early)
-    if early.study is None:
-        runs, known = _parse_runs(arguments, None)
-    else:
-        study = STUDIES[early.study]
+    runs: list[RunConfig] = []
+    left_out: list[str] = []
+    if early.study is not None:
         _refuse_what_a_study_sets(early.study, arguments)
-        runs = []
-        for label, own in study.runs.items():
-            made, known = _parse_runs([*shlex.split(f"{study.common} {own}"), *arguments], label)
-            runs += made
+    for label, own in _commands(early.study):
+        made, skipped, known = _parse_runs([*own, *arguments], label)
+        runs += made
+        left_out += skipped
+    _refuse_unknown_only(early, runs)
     name = early.study or f"{known.task.replace(':', '-')}-{'-'.join(run.label for run in runs)}"
     out = known.out or Path("runs") / f"{name[:80]}-{time.strftime('%m%d-%H%M%S')}"
     return Invocation(
@@ -64,17 +65,26 @@ def parse(arguments: Sequence[str]) -> Invocation:
         known.compile,
         known.seeds_at_once,
         early.study,
-        tuple(early.only),
+        tuple(run.label for run in runs if _asked(run.label, early.only)),
+        tuple(left_out),
     )
 
 
-def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunConfig], argparse.Namespace]:
-    """One run for each policy class or preset named, and all that was said."""
+def _commands(study: str | None) -> list[tuple[str | None, list[str]]]:
+    """The label and the arguments of each command of a study; without one, the user's own command and nothing else."""
+    if study is None:
+        return [(None, [])]
+    common = STUDIES[study].common
+    return [(label, shlex.split(f"{common} {own}")) for label, own in STUDIES[study].runs.items()]
+
+
+def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunConfig], list[str], argparse.Namespace]:
+    """One run for each combination of what is named, what was left out, and all that was said."""
     early, _ = names_parser().parse_known_args(arguments)
     requests = _named(early, _chosen_parts(early))
     inner, _ = names_parser(nested_defaults(map(choose, requests))).parse_known_args(arguments)
-    within = {key: name for key, name in vars(inner).items() if "." in key and name is not None}
-    requests = [dataclasses.replace(request, names={**request.names, **within}) for request in requests]
+    within = {key: names for key, names in vars(inner).items() if "." in key and names is not None}
+    requests = cross(requests, "names", within)
     chosen, first = [choose(request) for request in requests], requests[0]
     selections = early.selection or list(dict.fromkeys(names["selection"] for names in chosen))
     defaults = ChainMap(of_preset(first), dict(make_task(early.task, early.backend).defaults))
@@ -82,11 +92,13 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunCo
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise OptionError(explain_unknown(unknown[0], parser, chosen, selections))
-    for flag in ("policy", "preset", "seeds", "selection", "resample"):
-        _refuse_repeats(f"--{flag}", getattr(known, flag))
+    for flag in ("seeds", "selection", "resample"):
+        refuse_repeats(f"--{flag}", getattr(known, flag))
     said = {name: value for name, value in vars(known).items() if value is not None}
+    named = [word.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_") for word in arguments]
+    ordered = [name for name in dict.fromkeys(named) if "." in name and name in said and name not in within]
+    options = {name: said[name] if isinstance(said[name], list) else [said[name]] for name in ordered}
     common = {
-        "options": {name: value for name, value in said.items() if "." in name and name not in within},
         "budget": {field.name: said[field.name] for field in dataclasses.fields(Budget) if field.name in said},
         "selections": known.selection,
         "resample": known.resample,
@@ -95,76 +107,58 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunCo
         "critic_from": known.critic_from,
         "precision": known.precision,
     }
-    runs = [make_run(dataclasses.replace(request, **common)) for request in requests]
+    requests = [dataclasses.replace(request, **common) for request in cross(requests, "options", options)]
+    runs, left_out = make_runs(requests, known.skip_impossible)
     for run in runs:
         frozen.check(run)
-    _refuse_idle([*common["options"], *(["backup"] if early.backup else [])], runs)
+    refuse_idle([*options, *(["backup"] if early.backup else [])], runs)
     # a comparison gives every run what the longest asks for
     longest = max((run.budget for run in runs), key=lambda budget: budget.steps)
-    return [dataclasses.replace(run, budget=run.budget.as_long_as(longest)) for run in runs], known
+    return [dataclasses.replace(run, budget=run.budget.as_long_as(longest)) for run in runs], left_out, known
 
 
-def _named(early: argparse.Namespace, chosen: dict[str, str]) -> list[Request]:
-    """A request for each policy class, for each preset, or for each preset with each policy class in it."""
+def _named(early: argparse.Namespace, chosen: dict[str, list[str]]) -> list[Request]:
+    """A request for each combination of presets, policy classes and other parts."""
     if early.as_released and not early.preset:
         raise OptionError("--as-released is of a preset; name one with --preset, or leave it out")
-    policies = early.policy or ([None] if early.preset else ["diffusion"])
+    refuse_repeats("--preset", early.preset)
+    policies = early.policy or ([] if early.preset else ["diffusion"])
     if early.as_released and not any(PRESETS[preset].as_released for preset in early.preset):
         raise OptionError(f"--as-released: of {', '.join(early.preset)} nothing is released otherwise; leave it out")
-    return [
-        Request(
-            early.task,
-            {**chosen, **({"policy": policy} if policy else {})},
-            preset=preset,
-            as_released=early.as_released,
-            backend=early.backend,
-        )
+    heads = [
+        Request(early.task, preset=preset, as_released=early.as_released, backend=early.backend)
         for preset in early.preset or [None]
-        for policy in policies
     ]
+    return cross(heads, "names", {**({"policy": policies} if policies else {}), **chosen})
 
 
-def _chosen_parts(early: argparse.Namespace) -> dict[str, str]:
-    chosen = {part: getattr(early, part) for part in CHOICES if part != "policy" and getattr(early, part) is not None}
+def _chosen_parts(early: argparse.Namespace) -> dict[str, list[str]]:
+    chosen = {part: getattr(early, part) for part in CHOICES if part != "policy" and getattr(early, part)}
     if early.bc_only:
-        if chosen.get("improvement", "none") != "none":
+        if chosen.get("improvement", ["none"]) != ["none"]:
             raise OptionError(
-                f"--bc-only and --improvement {chosen['improvement']} exclude each other: "
+                f"--bc-only and --improvement {' '.join(chosen['improvement'])} exclude each other: "
                 "behaviour cloning alone has no improvement; leave one of them out"
             )
-        chosen["improvement"] = "none"
+        chosen["improvement"] = ["none"]
     return chosen
 
 
-def _refuse_unknown_only(early: argparse.Namespace) -> None:
+def _refuse_unknown_only(early: argparse.Namespace, runs: Sequence[RunConfig]) -> None:
     """`--only` names runs of a study."""
     if early.only and early.study is None:
         raise OptionError("--only is of a study; name one with --study, or leave it out")
+    known = [run.label for run in runs]
     for label in early.only:
-        known = STUDIES[early.study].runs
-        if label not in known:
+        if not any(_asked(run.label, [label]) for run in runs):
             close = difflib.get_close_matches(label, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise OptionError(f"--only: unknown {label!r}, choose from {', '.join(known)}{hint}")
 
 
-def _refuse_idle(said: Sequence[str], runs: Sequence[RunConfig]) -> None:
-    """An option of something that no run has would change nothing."""
-    critic = any(run.needs_critic for run in runs)
-    used = {
-        ("backup", "critic.", "backup.", "trainer.tau"): (critic, "trains a critic"),
-        ("trainer.bonus_",): (any(run.parts.improvement.adds_bonus for run in runs), "maximises Q"),
-        ("trainer.ema_",): (
-            critic and any(run.parts.backup.needs_policy for run in runs),
-            "has a target policy: no backup asks one",
-        ),
-        ("regularizer.coef",): (any(run.names["regularizer"] != "none" for run in runs), "has a regularizer"),
-    }
-    for option in said:
-        for prefixes, (has_use, what) in used.items():
-            if option.startswith(prefixes) and not has_use:
-                flag = f"--{option}".replace("_", "-")
-                raise OptionError(f"{flag}: of {', '.join(run.label for run in runs)} none {what}; leave it out")
+def _asked(label: str, only: Sequence[str]) -> bool:
+    """Whether `--only` names the run, or the study's run that several values made it one of."""
+    return label in only or label.partition(",")[0] in only
 
 
 def _refuse_what_a_study_sets(name: str, arguments: Sequence[str]) -> None:
@@ -176,12 +170,6 @@ def _refuse_what_a_study_sets(name: str, arguments: Sequence[str]) -> None:
             raise OptionError(
                 f"{flag}: the runs of study {name} set it; leave it out, or make the runs without --study"
             )
-
-
-def _refuse_repeats(flag: str, values: Sequence[Any]) -> None:
-    repeated = sorted({value for value in values if list(values).count(value) > 1})
-    if repeated:
-        raise OptionError(f"{flag}: {', '.join(map(str, repeated))} named more than once; each may appear once")
 
 
 def _device(name: str) -> torch.device:

@@ -16,9 +16,11 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ablations import figures, groups, progress, protocols, results, runner, statistics
+from ablations import groups, progress, protocols, results, runner, statistics
 from ablations.config import RunConfig
+from ablations.figures import FIGURES, swept
 from ablations.studies import STUDIES
+from ablations.table import table
 from core.options import OptionError
 from tasks import Task, make_task
 
@@ -119,11 +121,13 @@ def report(directory: Path, task: Task, study: str | None) -> str:
     for name, rows in tables.items():
         if not rows.empty:
             rows.to_csv(directory / f"{name}.csv", index=False)
-    for index, name in enumerate(STUDIES[study].figures if study else task.figures):
+    drawn = list(STUDIES[study].figures if study else task.figures)
+    drawn += ["sweep"] if swept(directory) and "sweep" not in drawn else []
+    for index, name in enumerate(drawn):
         path = directory / (f"{name}.png" if index else "figure.png")
-        figures.FIGURES[name](directory, summary, path)
+        FIGURES[name](directory, summary, path)
     reference = {metric: float(values[0]) for metric, values in task.reference().metrics.items()}
-    return figures.table(pd.concat([tables["summary"], tables["protocols"]]), reference, tables["differences"])
+    return table(pd.concat([tables["summary"], tables["protocols"]]), reference, tables["differences"])
 
 
 def claim(runs: Sequence[RunConfig], directory: Path) -> None:

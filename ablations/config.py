@@ -42,11 +42,16 @@ FIXED: dict[str, type] = {
 DEFAULT_CHOICES = {"regularizer": "bc", "improvement": "q-max", "backup": "clipped-double-q", "selection": "one"}
 
 
+class Impossible(OptionError):
+    """Parts that cannot work together."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What a command asks for, in its own terms and before any defaults.
 
-    `names`: part or nested policy -> name; `options`: `part.field` -> value; `selections` and `resample` as written.
+    `names`: part or nested policy -> name; `options`: `part.field` -> value; `selections` and `resample` as written;
+    `varied`: what of names and options sets it apart from the command's other requests.
     """
 
     task: str
@@ -62,6 +67,7 @@ class Request:
     critic_from: str | None = None
     backend: str = "gymnasium"
     precision: str = "float32"
+    varied: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,8 @@ class RunConfig:
     backend: str = "gymnasium"
     #: of matrix products
     precision: str = "float32"
+    #: the parts and options by which the runs of its comparison differ, with its own values
+    varied: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def needs_critic(self) -> bool:
@@ -108,6 +116,7 @@ class RunConfig:
             "seeds": list(self.seeds),
             "critic_from": self.critic_from,
             "precision": self.precision,
+            "varied": dict(self.varied),
         }
 
 
@@ -202,7 +211,7 @@ def make_run(request: Request) -> RunConfig:
     views = make_views(selections, request.resample, parts.policy, options)
     problem = refusal(names, parts, views, task.has_next_actions)
     if problem:
-        raise OptionError(problem)
+        raise Impossible(problem)
     if built["task"] != TransformConfig() and not task.has_transforms:
         raise OptionError(f"--task.reward, --task.observation: {request.task} is learned from as it is; leave them out")
     budget = make_budget(request, names)

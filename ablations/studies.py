@@ -99,6 +99,18 @@ METHODS = Study(
 )
 
 
+#: one eta is not one strength: the classes' cloning losses have scales of their own
+STRENGTH = Study(
+    question="How far from the data does each class go for how much reward, whatever the strength of Q?",
+    common="--task bandit --improvement q-max --improvement.eta 0.03 0.1 0.3 1 3 10 --steps 6000 --trainer.lr 1e-3",
+    runs={
+        "diffusion": "--policy diffusion --policy.T 20",
+        **{policy: f"--policy {policy}" for policy in CLASSES if policy not in ("diffusion", "edm")},
+    },
+    figures=("sweep", "samples"),
+)
+
+
 def _learning(task: str, budget: str) -> Study:
     """Cloning against Diffusion-QL on an MDP: what Q adds in training, and what acting by it adds to that."""
     return Study(
@@ -117,6 +129,7 @@ STUDIES: dict[str, Study] = {
     "coupling": COUPLING,
     "denoising": DENOISING,
     "methods": METHODS,
+    "strength": STRENGTH,
     # small networks and batches, for long enough that Q has spread along episodes
     "learning-hopper": _learning(
         "local:hopper-medium-replay", "--steps 100000 --network.hidden 128 --trainer.batch 128 --trainer.grad-norm 5"

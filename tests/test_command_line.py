@@ -79,6 +79,14 @@ BAD = {
     "--lr-decay linear": "--lr-decay must be one of none, cosine, as-released, got 'linear'",
     "--early-stop": "--early-stop compares evaluations and there is one, at the end; add --eval-every",
     "--early-stop --eval-every 10 --regularizer none": "goes by a BC loss, and --regularizer none has none",
+    "--policy.T 5 5": "--policy.T: 5 named more than once; each may appear once",
+    "--policy.T 5 0": "--policy.T must be at least 1, got 0",
+    "--policy.clip maybe": "argument --policy.clip: must be yes or no, got 'maybe'",
+    "--policy gaussian cvae --regularizer bc kl": "regularizer kl needs a policy with a density, which cvae has not",
+    "--policy cvae --regularizer kl --skip-impossible": "regularizer kl needs a policy with a density",
+    "--bc-only --improvement none q-max": "--bc-only and --improvement none q-max exclude each other",
+    "--bc-only --critic.heads 1 2": "--critic.heads: of diffusion-bc none trains a critic",
+    "--study coupling --trainer.lr 1 2 --only cvae,trainer.lr=3.0": "did you mean cvae,trainer.lr=2.0?",
     "--compile perhaps": "--compile: invalid choice: 'perhaps'",
 }
 

@@ -11,9 +11,9 @@ import torch
 from builders import double_rng, make_dataset, make_trainer, small_config
 
 from ablations import protocols, results
-from ablations.figures import table
 from ablations.statistics import summarise
 from ablations.stopping import EarlyStop
+from ablations.table import table
 from run_ablation import main
 from tasks import bandits
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from ablations import statistics
-from ablations.figures import format_interval, table
+from ablations.table import format_interval, table
 
 
 def test_t_interval_is_the_textbooks():

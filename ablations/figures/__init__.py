@@ -1,0 +1,23 @@
+"""Figures, made from run directories alone. The only place that imports seaborn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from ablations.figures.curves import draw_curves
+from ablations.figures.denoising import draw_denoising
+from ablations.figures.methods import draw_methods
+from ablations.figures.samples import draw_samples
+from ablations.figures.sweep import draw_sweep, swept
+
+FIGURES: dict[str, Callable[[Path, pd.DataFrame, Path], None]] = {
+    "samples": draw_samples,
+    "curves": draw_curves,
+    "denoising": draw_denoising,
+    "methods": draw_methods,
+    "sweep": draw_sweep,
+}
+__all__ = ["FIGURES", "swept"]

@@ -1,0 +1,66 @@
+"""What the figures share: panels, lines, legends, axes, files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+#: what sets the methods apart on the bandit
+HEADLINE = {
+    "energy_distance": "energy distance to the data",
+    "best_mode": "share on the best mode",
+    "reward": "expected reward",
+    "out_of_bounds": "share out of bounds",
+}
+
+
+def grid(panels: int, height: float, share: bool = True) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, at most five in a row."""
+    sns.set_theme(style="ticks", context="paper", font_scale=1.1)
+    columns = min(5, panels)
+    rows = -(-panels // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(3.1 * columns, height * rows), layout="constrained", squeeze=False, sharey=share
+    )
+    flat = list(axes.flat)
+    for axis in flat[panels:]:
+        axis.set_visible(False)
+    return figure, flat[:panels]
+
+
+def lines(axis: Axes, rows: pd.DataFrame, x: str, by: str, legend: bool = True) -> None:
+    """Mean and interval against `x`, one line for each value of `by`."""
+    for color, (name, group) in zip(sns.color_palette("deep"), rows.groupby(by, sort=False), strict=False):
+        line = group.sort_values(x)
+        axis.plot(line[x], line["mean"], color=color, marker="o", markersize=3, label=name)
+        axis.fill_between(line[x], line["low"], line["high"], color=color, alpha=0.2, linewidth=0)
+    if legend:
+        axis.legend(frameon=False, fontsize=8)
+    sns.despine(ax=axis)
+
+
+def ticks(axis: Axes, values: Sequence[float]) -> None:
+    """These values and no others on a logarithmic x-axis."""
+    axis.set_xticks(values, [f"{value:g}" for value in values])
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def legend_above(figure: Figure, axis: Axes) -> None:
+    """One legend for panels that all have the lines of `axis`."""
+    lines, names = axis.get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside upper center", ncols=min(len(names), 4), frameon=False)
+
+
+def save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+    plt.close(figure)

@@ -1,0 +1,40 @@
+"""Policy classes with and without Q beside the published methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from ablations import statistics
+from ablations.figures.drawing import HEADLINE, grid, legend_above, save
+from ablations.results import read_config, run_directories
+
+
+def draw_methods(directory: Path, summary: pd.DataFrame, path: Path) -> None:
+    """Each policy class under cloning and with Q on one line, published methods below: mean and 95% interval."""
+    rows = statistics.final(summary)
+    presets = {config["label"]: config["preset"] for config in map(read_config, run_directories(directory))}
+    published = rows["label"].map(presets).notna()
+    acting = (" " + rows["selection"]).where(~published & (rows["selection"] != "one"), "")
+    rows = rows.assign(
+        line=rows["label"].where(published, rows["policy"]) + acting,
+        kind=np.select([published, rows["improvement"] == "none"], ["published method", "cloning alone"], "with Q"),
+    )
+    order = list(dict.fromkeys(rows["policy"].where(~published, rows["label"])))
+    names = sorted(dict.fromkeys(rows["line"]), key=lambda line: order.index(line.partition(" ")[0]))
+    figure, axes = grid(len(HEADLINE), height=0.28 * len(names) + 1.2)
+    for axis, (metric, title) in zip(axes, HEADLINE.items(), strict=True):
+        for color, (kind, group) in zip(sns.color_palette("deep"), rows.groupby("kind", sort=False), strict=False):
+            shown = group[group["metric"] == metric]
+            axis.hlines([names.index(line) for line in shown["line"]], shown["low"], shown["high"], color=color)
+            axis.plot(shown["mean"], [names.index(line) for line in shown["line"]], "o", color=color, label=kind)
+        axis.set(xlabel=title, yticks=range(len(names)), yticklabels=names)
+        axis.grid(axis="y", alpha=0.4)
+        sns.despine(ax=axis)
+    axes[0].set(xscale="log")
+    axes[0].invert_yaxis()
+    legend_above(figure, axes[0])
+    save(figure, path)

@@ -1,0 +1,65 @@
+"""Samples of policies over the data they learned from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from ablations import statistics
+from ablations.figures.drawing import grid, save
+from ablations.results import read_config, run_directories
+from ablations.table import format_interval
+
+#: metrics written under each panel, with the digits worth reading
+CAPTION = {"energy_distance": 4, "on_mode": 3, "best_mode": 3, "out_of_bounds": 3}
+LIMIT = 1.6
+
+
+def draw_samples(directory: Path, summary: pd.DataFrame, path: Path) -> None:
+    """One panel for the data and one for each run and view: samples of all its seeds over the data."""
+    final = statistics.final(summary)
+    panels = [(run, view) for run in run_directories(directory) for view in range(len(read_config(run)["views"]))]
+    figure, axes = grid(len(panels) + 1, height=4.4)
+    with np.load(panels[0][0] / "samples.npz") as stored:
+        data = stored["reference_actions"][0]
+    palette = sns.color_palette("deep", len(panels))
+    _scatter(axes[0], data, sns.color_palette("deep")[7], "data\n", "")
+    for axis, (run, view), color, (name, rows) in zip(
+        axes[1:], panels, palette, final.groupby("run", sort=False), strict=True
+    ):
+        with np.load(run / "samples.npz") as stored:
+            actions = stored[f"actions_{view}"]
+        _scatter(axis, data, "0.85", None, "")
+        seeds = len(actions)
+        thinned = actions[:, : max(1, 2000 // seeds)].reshape(-1, 2)
+        _scatter(axis, thinned, color, f"{name}\n{seeds} seed{'s' if seeds > 1 else ''}", _caption(rows))
+    axes[0].set_ylabel("action 2")
+    save(figure, path)
+
+
+def _scatter(axis: Axes, points: np.ndarray, color, title: str | None, caption: str) -> None:
+    beyond = int((np.abs(points) > LIMIT).any(-1).sum())
+    sns.scatterplot(x=points[:, 0], y=points[:, 1], s=6, color=color, linewidth=0, alpha=0.5, ax=axis, rasterized=True)
+    axis.plot([-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1], color="0.4", linewidth=0.8, linestyle=":")
+    axis.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), aspect="equal", xlabel="action 1", ylabel="")
+    axis.set_xticks([-1, 0, 1])
+    axis.set_yticks([-1, 0, 1])
+    if title is not None:
+        axis.set_title(title, fontsize=10)
+    if beyond:
+        caption += f"\n({beyond / len(points):.0%} of samples beyond the frame)"
+    axis.set_xlabel(f"action 1\n{caption}", fontsize=9)
+    sns.despine(ax=axis)
+
+
+def _caption(final: pd.DataFrame) -> str:
+    rows = final.set_index("metric")
+    return "\n".join(
+        f"{metric.replace('_', ' ')} {format_interval(rows.loc[metric, 'mean'], rows.loc[metric, 'low'], digits)}"
+        for metric, digits in CAPTION.items()
+        if metric in rows.index
+    )

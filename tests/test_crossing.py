@@ -1,0 +1,145 @@
+"""Comparisons of every combination of what a command names several values of."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ablations.cli import parse
+from ablations.figures import sweep
+from run_ablation import main
+
+SMALL = "--network.hidden 16 --network.depth 1 --trainer.batch 10 --compile off"
+#: command -> labels of its runs
+CROSSED = {
+    "--policy flow gaussian --improvement none q-max": ["flow-bc", "flow-q-max", "gaussian-bc", "gaussian-q-max"],
+    "--policy gaussian --regularizer bc mmd": ["gaussian-q-max", "gaussian-mmd-q-max"],
+    "--policy.T 5 50": ["diffusion-q-max,policy.T=5", "diffusion-q-max,policy.T=50"],
+    # the option is not one of the Gaussian's
+    "--policy diffusion gaussian --policy.T 5 7": [
+        "diffusion-q-max,policy.T=5",
+        "diffusion-q-max,policy.T=7",
+        "gaussian-q-max",
+    ],
+    # and cloning has neither eta nor a critic
+    "--policy cvae --improvement none q-max --improvement.eta 1 2.5 --critic.heads 1 2": [
+        "cvae-bc",
+        *(f"cvae-q-max,improvement.eta={eta},critic.heads={heads}" for eta in (1.0, 2.5) for heads in (1, 2)),
+    ],
+    "--task hopper-medium-v2 --policy flow --improvement none q-max --backup mean max-q": [
+        "flow-bc",
+        "flow-q-max,backup=mean",
+        "flow-q-max,backup=max-q",
+    ],
+    "--policy perturbed cvae --policy.base cvae flow --policy.base.steps 5 9": [
+        "perturbed-q-max,policy.base=cvae",
+        "perturbed-q-max,policy.base=flow,policy.base.steps=5",
+        "perturbed-q-max,policy.base=flow,policy.base.steps=9",
+        "cvae-q-max",
+    ],
+    "--preset td3+bc diffusion-ql --critic.layer-norm no yes": [
+        f"{preset},critic.layer-norm={said}" for preset in ("td3+bc", "diffusion-ql") for said in ("no", "yes")
+    ],
+    "--preset diffusion-ql --improvement none q-max": [
+        "diffusion-ql,improvement=none",
+        "diffusion-ql,improvement=q-max",
+    ],
+    "--policy flow diffusion --policy.target epsilon v --policy.schedule cosine vp": [
+        "flow-q-max",
+        *(
+            f"diffusion-q-max,policy.target={target},policy.schedule={schedule}"
+            for target in ("epsilon", "v")
+            for schedule in ("cosine", "vp")
+        ),
+    ],
+    "--study coupling --trainer.lr 1e-3 1e-4 --only cvae": [
+        f"{run},trainer.lr={lr}" for run in ("diffusion", "gaussian", "cvae") for lr in (0.001, 0.0001)
+    ],
+}
+
+
+@pytest.mark.parametrize("command", CROSSED)
+def test_every_combination_is_one_run(command):
+    runs = parse(command.split()).runs
+    assert [run.label for run in runs] == CROSSED[command]
+    assert len({str(run.record()) for run in runs}) == len(runs)
+
+
+def test_a_run_has_the_values_its_label_says():
+    runs = parse("--policy.T 5 7 --critic.heads 1 2 --critic.layer-norm yes no --regularizer bc mmd".split()).runs
+    built = [
+        (run.names["regularizer"], run.parts.policy.T, run.parts.critic.heads, run.parts.critic.layer_norm)
+        for run in runs
+    ]
+    assert sorted(built) == sorted(itertools.product(("bc", "mmd"), (5, 7), (1, 2), (True, False)))
+    for run, (regularizer, *options) in zip(runs, built, strict=True):
+        keys = ("regularizer", "policy.T", "critic.heads", "critic.layer_norm")
+        assert run.varied == dict(zip(keys, (regularizer, *options), strict=True))
+        assert run.record()["varied"] == run.varied
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("--policy.clip", True), ("--policy.clip yes", True), ("--policy.clip no", False), ("--no-policy.clip", False)],
+)
+def test_yes_and_no(said, expected):
+    (run,) = parse(said.split()).runs
+    assert run.parts.policy.clip is expected
+    assert run.varied == {}
+
+
+def test_only_takes_a_study_s_run_or_one_of_its_values():
+    command = "--study coupling --trainer.lr 1e-3 1e-4 --only".split()
+    assert parse([*command, "cvae"]).only == ("cvae,trainer.lr=0.001", "cvae,trainer.lr=0.0001")
+    assert parse([*command, "cvae,trainer.lr=0.001"]).only == ("cvae,trainer.lr=0.001",)
+
+
+def test_the_impossible_is_left_out_where_asked(capsys):
+    command = "--policy gaussian cvae flow --regularizer bc kl --skip-impossible"
+    invocation = parse(command.split())
+    assert [run.label for run in invocation.runs] == [
+        "gaussian-q-max",
+        "gaussian-kl-q-max",
+        "cvae-q-max",
+        "flow-q-max",
+    ]
+    assert [line.partition(", which")[0] for line in invocation.left_out] == [
+        "left out, 1: regularizer kl needs a policy with a density"
+    ] * 2
+
+
+def test_a_sweep_is_drawn_at_its_values(tmp_path, monkeypatch, capsys):
+    command = f"--policy gaussian --improvement none q-max --improvement.eta 0.1 10 {SMALL} --steps 4 --seeds 0 1"
+    out = tmp_path / "out"
+    assert main([*command.split(), "--out", str(out)]) == 0
+    assert (out / "sweep.png").stat().st_size > 10_000
+    summary = pd.read_csv(out / "summary.csv")
+    drawn = []
+    monkeypatch.setattr(sweep, "save", lambda figure, path: drawn.append(figure))
+    sweep.draw_sweep(out, summary, out / "again.png")
+    (figure,) = drawn
+    of_reward = figure.axes[2]
+    assert (of_reward.get_title(), of_reward.get_xlabel(), of_reward.get_xscale()) == (
+        "expected reward",
+        "improvement.eta",
+        "log",
+    )
+    level, line = of_reward.get_lines()
+    reward = summary[summary["metric"] == "reward"].set_index("label")["mean"]
+    np.testing.assert_array_equal(line.get_xdata(), [0.1, 10])
+    np.testing.assert_array_equal(
+        line.get_ydata(), [reward["gaussian-q-max,improvement.eta=0.1"], reward["gaussian-q-max,improvement.eta=10.0"]]
+    )
+    np.testing.assert_array_equal(level.get_ydata(), [reward["gaussian-bc"]] * 2)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["gaussian-bc", "gaussian-q-max"]
+
+
+def test_without_a_number_there_is_no_sweep(tmp_path, capsys):
+    out = tmp_path / "out"
+    command = f"--policy gaussian --policy.bound none tanh --bc-only {SMALL} --steps 2 --seeds 0"
+    assert main([*command.split(), "--out", str(out)]) == 0
+    assert sweep.swept(out) is None
+    assert not (out / "sweep.png").exists()
