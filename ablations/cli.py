@@ -13,8 +13,9 @@ import difflib
 import shlex
 import time
 from collections import ChainMap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -95,9 +96,7 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunCo
     for flag in ("seeds", "selection", "resample"):
         refuse_repeats(f"--{flag}", getattr(known, flag))
     said = {name: value for name, value in vars(known).items() if value is not None}
-    named = [word.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_") for word in arguments]
-    ordered = [name for name in dict.fromkeys(named) if "." in name and name in said and name not in within]
-    options = {name: said[name] if isinstance(said[name], list) else [said[name]] for name in ordered}
+    options = {name: values for name, values in _options(arguments, said).items() if name not in within}
     common = {
         "budget": {field.name: said[field.name] for field in dataclasses.fields(Budget) if field.name in said},
         "selections": known.selection,
@@ -115,6 +114,13 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunCo
     # a comparison gives every run what the longest asks for
     longest = max((run.budget for run in runs), key=lambda budget: budget.steps)
     return [dataclasses.replace(run, budget=run.budget.as_long_as(longest)) for run in runs], left_out, known
+
+
+def _options(arguments: Sequence[str], said: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The values of each `part.field`, in the order of the command."""
+    words = [word.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_") for word in arguments]
+    found = {name: said[name] for name in words if "." in name and name in said}
+    return {name: values if isinstance(values, list) else [values] for name, values in found.items()}
 
 
 def _named(early: argparse.Namespace, chosen: dict[str, list[str]]) -> list[Request]:

@@ -198,7 +198,7 @@ def nested_name(key: str, field: dataclasses.Field, names: Mapping[str, str]) ->
 def make_run(request: Request) -> RunConfig:
     """The complete run. Raises `OptionError` where something cannot be."""
     task, names = make_task(request.task, request.backend), choose(request)
-    selections = list(request.selections) or [names["selection"]]
+    selections = list(request.selections) or _ways_to_act(request, names)
     options = ChainMap(dict(request.options), of_preset(request), dict(task.defaults))
     chosen = list(sections(names))
     built = {
@@ -230,6 +230,12 @@ def make_run(request: Request) -> RunConfig:
         request.backend,
         request.precision,
     )
+
+
+def _ways_to_act(request: Request, names: Mapping[str, str]) -> list[str]:
+    """The default way to act; where improvements are compared, one sample too, which is all that cloning alone has."""
+    plain = [DEFAULT_CHOICES["selection"]] if "improvement" in request.varied else []
+    return list(dict.fromkeys([*plain, names["selection"]]))
 
 
 def _label(request: Request, names: Mapping[str, str]) -> str:

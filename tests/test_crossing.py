@@ -91,6 +91,14 @@ def test_yes_and_no(said, expected):
     assert run.varied == {}
 
 
+def test_cloning_and_q_are_compared_under_the_same_way_to_act():
+    cloned, with_q = parse("--task hopper-medium-v2 --improvement none q-max".split()).runs
+    assert [view.label for view in cloned.views] == ["one"]
+    assert [view.label for view in with_q.views] == ["one", "softmax-q"]
+    (alone,) = parse("--task hopper-medium-v2".split()).runs
+    assert [view.label for view in alone.views] == ["softmax-q"]
+
+
 def test_only_takes_a_study_s_run_or_one_of_its_values():
     command = "--study coupling --trainer.lr 1e-3 1e-4 --only".split()
     assert parse([*command, "cvae"]).only == ("cvae,trainer.lr=0.001", "cvae,trainer.lr=0.0001")
