@@ -58,9 +58,11 @@ def carry_out(
     results.write_json(directory / "comparison.json", {"study": study, "runs": [run.label for run in runs]})
     failures, interrupted = [], False
     due = [run for run in runs if not only or run.label in only]
-    for run in due:
+    for number, run in enumerate(due, 1):
         if _is_done(directory, run.label):
             continue
+        if len(due) > 1:
+            print(f"{run.label}: {number} of {len(due)}", file=sys.stderr)
         try:
             interrupted, _ = _carry_out(run, task, device, directory / run.label, at_once)
         except runner.Diverged as error:

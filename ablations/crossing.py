@@ -14,6 +14,8 @@ from typing import Any, Literal
 from ablations.config import Impossible, Request, RunConfig, make_run, sections
 from core.options import OptionError
 
+#: of a run's label, which names its directory and what lies beside it
+LONGEST = 200
 #: options that change something only where their owner is there: which, whether a run has it, and it in words
 OWNERS: tuple[tuple[tuple[str, ...], Callable[[RunConfig], bool], str], ...] = (
     (("backup", "critic.", "trainer.tau"), lambda run: run.needs_critic, "trains a critic"),
@@ -76,6 +78,8 @@ def _labelled(run: RunConfig, request: Request) -> RunConfig:
     named = {"policy"} | ({"regularizer", "improvement"} if request.preset is None else set())
     unnamed = [key for key in varied if request.label or key not in named]
     suffix = "".join(label_of(key, varied[key]) for key in unnamed)
+    if len(run.label + suffix) > LONGEST:
+        raise OptionError(f"{run.label}{suffix}: too long for a directory's name; compare fewer options at once")
     return dataclasses.replace(run, label=f"{run.label}{suffix}", varied=varied)
 
 

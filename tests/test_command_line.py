@@ -18,6 +18,13 @@ from trainers import SELECTIONS
 
 ROOT = Path(__file__).parent.parent
 
+#: options that change the run, each with two values
+MANY = (
+    "--policy.base.latent-clip 0.1 0.2 --improvement.normalizer none dataset --trainer.critic-lr 0.1 0.2 "
+    "--trainer.policy-every 1 2 --trainer.bonus-start 1 2 --regularizer.coef 0.1 0.2 --critic.layer-norm yes no "
+    "--network.activation mish relu"
+)
+
 BAD = {
     "--policy difusion": "unknown 'difusion', choose from diffusion, gaussian, cvae, edm,",
     "--policy diffuson": "did you mean diffusion?",
@@ -81,6 +88,7 @@ BAD = {
     "--early-stop --eval-every 10 --regularizer none": "goes by a BC loss, and --regularizer none has none",
     "--policy.T 5 5": "--policy.T: 5 named more than once; each may appear once",
     "--policy.T 5 0": "--policy.T must be at least 1, got 0",
+    f"--policy perturbed {MANY}": "too long for a directory's name; compare fewer options at once",
     "--policy.clip maybe": "argument --policy.clip: must be yes or no, got 'maybe'",
     "--policy gaussian cvae --regularizer bc kl": "regularizer kl needs a policy with a density, which cvae has not",
     "--policy cvae --regularizer kl --skip-impossible": "regularizer kl needs a policy with a density",
