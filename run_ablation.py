@@ -6,14 +6,15 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 # before torch starts its threads: idle ones that spin make a machine shared with other work several times slower
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from ablations import comparison, runner
-from ablations.cli import parse
+from ablations import comparison, runner, suite
+from ablations.cli import parse, parse_aggregate
 from ablations.listing import listing
 from core.options import OptionError
 
@@ -23,6 +24,12 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if "--list" in arguments:
             print(listing())
+            return 0
+        together = parse_aggregate(arguments)
+        if together:
+            directories, out = together
+            read = suite.carry_out(directories, out)
+            print(f"{len(directories)} tasks: value (95% interval over seeds)\n\n{read}\n\n{_places(out)}")
             return 0
         command = parse(arguments)
         for line in command.left_out:
@@ -48,10 +55,14 @@ def main(arguments: Sequence[str]) -> int:
     seeds = len(command.runs[0].seeds)
     over = f"mean ± half of the 95% interval over {seeds} seeds" if seeds > 1 else "one seed, no interval"
     print(f"\n{command.runs[0].task}: {over}\n\n{ended.table}\n")
-    print(f"results: {command.out}\nfigure:  {command.out / 'figure.png'}")
+    print(_places(command.out))
     for failure in ended.failures:
         print(f"run_ablation.py: error: {failure}", file=sys.stderr)
     return 130 if ended.interrupted else 1 if ended.failures else 0
+
+
+def _places(out: Path) -> str:
+    return f"results: {out}\nfigure:  {out / 'figure.png'}"
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

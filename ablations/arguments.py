@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ablations.budget import Budget
-from ablations.config import CHOICES, DEFAULT_CHOICES, nested_name, sections
+from ablations.parts import CHOICES, DEFAULT_CHOICES, nested_name, sections
 from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from ablations.views import selection_name
@@ -31,6 +31,7 @@ Train policy classes on offline data under one critic and one trainer, and compa
   python run_ablation.py --policy flow cvae --improvement none q-max --network.hidden 64 128
                                                                  every combination of what is named
   python run_ablation.py --study expressiveness                  a set of runs that answers a question
+  python run_ablation.py --aggregate runs/hopper runs/walker2d   statistics over tasks
   python run_ablation.py --policy cvae --help                    the options of the parts named
 """
 Names = Mapping[str, str]
@@ -88,6 +89,10 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     skip = "of several values, leave out combinations that cannot work, saying why; else they are refused"
     group.add_argument("--skip-impossible", action="store_true", help=skip)
     group.add_argument("--list", action="store_true", help="print all parts, presets and studies, and what combines")
+    together = (
+        "instead of training read directories that are there, one for each task, as one: interquartile means, ..."
+    )
+    group.add_argument("--aggregate", nargs="+", type=Path, metavar="DIR", help=together)
     group.add_argument("--study", **_among(STUDIES), help="run a whole study; further options apply to all its runs")
     only = (
         "of the study just these; its other runs may be made by other commands with the same --out, on other machines"

@@ -20,10 +20,11 @@ from typing import Any
 import torch
 
 from ablations import frozen
-from ablations.arguments import explain_unknown, full_parser, names_parser, nested_defaults
+from ablations.arguments import Parser, explain_unknown, full_parser, names_parser, nested_defaults
 from ablations.budget import Budget, default_budget
-from ablations.config import CHOICES, Request, RunConfig, choose, of_preset
+from ablations.config import Request, RunConfig, choose, of_preset
 from ablations.crossing import cross, make_runs, refuse_idle, refuse_repeats
+from ablations.parts import CHOICES
 from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from core.options import OptionError
@@ -58,10 +59,9 @@ def parse(arguments: Sequence[str]) -> Invocation:
         left_out += skipped
     _refuse_unknown_only(early, runs)
     name = early.study or f"{known.task.replace(':', '-')}-{'-'.join(run.label for run in runs)}"
-    out = known.out or Path("runs") / f"{name[:80]}-{time.strftime('%m%d-%H%M%S')}"
     return Invocation(
         runs,
-        out,
+        known.out or _below_runs(name),
         _device(known.device),
         known.compile,
         known.seeds_at_once,
@@ -69,6 +69,23 @@ def parse(arguments: Sequence[str]) -> Invocation:
         tuple(run.label for run in runs if _asked(run.label, early.only)),
         tuple(left_out),
     )
+
+
+def parse_aggregate(arguments: Sequence[str]) -> tuple[list[Path], Path] | None:
+    """The directories to read as one, and where the result goes; None where the command asks for something else."""
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--aggregate", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, default=_below_runs("aggregate"))
+    known, unknown = parser.parse_known_args(arguments)
+    if known.aggregate is None or "--help" in unknown:
+        return None
+    if unknown:
+        raise OptionError(f"{unknown[0]}: --aggregate reads what is there and takes --out alone; leave it out")
+    return known.aggregate, known.out
+
+
+def _below_runs(name: str) -> Path:
+    return Path("runs") / f"{name[:80]}-{time.strftime('%m%d-%H%M%S')}"
 
 
 def _commands(study: str | None) -> list[tuple[str | None, list[str]]]:

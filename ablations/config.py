@@ -8,38 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ablations.budget import Budget, make_budget, published
 from ablations.capabilities import refusal
+from ablations.parts import CHOICES, DEFAULT_CHOICES, build_part, sections
 from ablations.presets import PRESETS
 from ablations.views import View, make_views
-from core.networks import NetworkConfig
-from core.options import OptionError, dashed
-from critics import BACKUPS, CriticConfig
+from core.options import OptionError
+from critics import BACKUPS
 from policies import POLICIES
 from tasks import make_task
 from tasks.transforms import TransformConfig
-from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig
+from trainers import TrainerConfig
 from trainers.trainer import Parts
-
-#: the parts chosen by name, and where each is looked up
-CHOICES: dict[str, Mapping[str, type]] = {
-    "policy": POLICIES,
-    "regularizer": REGULARIZERS,
-    "improvement": IMPROVEMENTS,
-    "backup": BACKUPS,
-}
-#: the parts of which there is one
-FIXED: dict[str, type] = {
-    "critic": CriticConfig,
-    "network": NetworkConfig,
-    "trainer": TrainerConfig,
-    "task": TransformConfig,
-}
-DEFAULT_CHOICES = {"regularizer": "bc", "improvement": "q-max", "backup": "clipped-double-q", "selection": "one"}
 
 
 class Impossible(OptionError):
@@ -172,29 +156,6 @@ def choose(request: Request) -> dict[str, str]:
     return {**names, **nested}
 
 
-def sections(names: Mapping[str, str]) -> Iterator[tuple[str, str, type]]:
-    """(prefix, name, dataclass) of every configuration whose fields are options, nested ones after their owners."""
-    for part, registry in CHOICES.items():
-        yield from _with_nested(part, names[part], registry[names[part]], names)
-    for part, config in FIXED.items():
-        yield part, "", config
-
-
-def _with_nested(prefix: str, name: str, config: type, names: Mapping[str, str]) -> Iterator[tuple[str, str, type]]:
-    yield prefix, name, config
-    for field in dataclasses.fields(config):
-        if field.metadata.get("nested"):
-            key = f"{prefix}.{field.name}"
-            inner = nested_name(key, field, names)
-            yield from _with_nested(key, inner, POLICIES[inner], names)
-
-
-def nested_name(key: str, field: dataclasses.Field, names: Mapping[str, str]) -> str:
-    """The policy class chosen for a nested field, by default that of the field's default."""
-    chosen = names.get(key) or field.metadata["name"]
-    return chosen or next(name for name, config in POLICIES.items() if isinstance(field.default, config))
-
-
 def make_run(request: Request) -> RunConfig:
     """The complete run. Raises `OptionError` where something cannot be."""
     task, names = make_task(request.task, request.backend), choose(request)
@@ -245,22 +206,3 @@ def _label(request: Request, names: Mapping[str, str]) -> str:
     regularizer = "" if names["regularizer"] == "bc" else f"-{names['regularizer']}"
     improvement = "bc" if names["improvement"] == "none" and not regularizer else names["improvement"]
     return f"{names['policy']}{regularizer}" + ("" if improvement == "none" else f"-{improvement}")
-
-
-def build_part(
-    prefix: str, config: type, names: Mapping[str, str], options: Mapping[str, Any], of_task: Mapping[str, Any]
-) -> Any:
-    """The configuration at `prefix`; a nested policy also takes what the task sets for policies."""
-    values = {}
-    for field in dataclasses.fields(config):
-        key, shared = f"{prefix}.{field.name}", f"policy.{field.name}"
-        if field.metadata.get("nested"):
-            values[field.name] = build_part(key, POLICIES[nested_name(key, field, names)], names, options, of_task)
-        elif key in options:
-            values[field.name] = options[key]
-        elif "." in prefix and shared in of_task:
-            values[field.name] = of_task[shared]
-    try:
-        return config(**values)
-    except OptionError as error:
-        raise OptionError(f"--{prefix}.{dashed(error)}") from None

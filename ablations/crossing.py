@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from ablations.config import Impossible, Request, RunConfig, make_run, sections
+from ablations.config import Impossible, Request, RunConfig, make_run
+from ablations.parts import sections
 from core.options import OptionError
 
 #: of a run's label, which names its directory and what lies beside it

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import sys
 
-from ablations.config import CHOICES, Request, make_run
+from ablations.config import Request, make_run
+from ablations.parts import CHOICES
 from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from core.options import OptionError

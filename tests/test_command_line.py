@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ablations.cli import parse
-from ablations.config import CHOICES
+from ablations.parts import CHOICES
 from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from run_ablation import main

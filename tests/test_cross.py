@@ -10,7 +10,7 @@ from builders import SPEC, make_dataset
 from torch import Tensor
 
 from ablations.capabilities import refusal
-from ablations.config import CHOICES, build_part
+from ablations.parts import CHOICES, build_part
 from ablations.views import View
 from core.networks import NetworkConfig
 from core.rng import SeedRng

@@ -16,7 +16,7 @@ import torch
 from builders import SMALL, SPEC, double_rng, make_dataset
 from plain import CVAE, net, plain, q, q_min
 
-from ablations.config import CHOICES, FIXED
+from ablations.parts import CHOICES, FIXED
 from ablations.presets import PRESETS
 from policies import POLICIES
 from policies.base import DenoisingPolicy

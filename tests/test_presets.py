@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from ablations.config import CHOICES, Request, make_run
+from ablations.config import Request, make_run
+from ablations.parts import CHOICES
 from ablations.presets import PARTS, PRESETS
 from critics import BACKUPS
 from tasks.transforms import TransformConfig

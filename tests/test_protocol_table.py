@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from builders import double_rng, make_dataset, make_trainer, small_config
+from records import written
 
 from ablations import protocols, results
 from ablations.statistics import summarise
@@ -16,27 +17,6 @@ from ablations.stopping import EarlyStop
 from ablations.table import table
 from run_ablation import main
 from tasks import bandits
-
-NAMES = {"policy": "diffusion", "regularizer": "bc", "improvement": "q-max", "backup": "clipped-double-q"}
-VIEW = {"label": "one", "selection_label": "one", "sampler_label": "as trained"}
-
-
-def written(directory, scores, losses, task="hopper-medium-v2", metric="score", regularizer="bc", **config):
-    """A run directory with these evaluations, scores and losses `[M, S]`."""
-    directory.mkdir()
-    scores, losses = np.array(scores, float), np.array(losses, float)
-    names = {**NAMES, "regularizer": regularizer}
-    record = {"label": "run", "task": task, "names": names, "seeds": list(range(scores.shape[1])), "views": [VIEW]}
-    results.write_json(directory / "config.json", {**record, **config})
-    view = {"selection": "one", "sampler": "as trained"}
-    steps = [50 * (m + 1) for m in range(len(scores))]
-    evaluations = [(step, view, {metric: row}) for step, row in zip(steps, scores, strict=True)]
-    results.tidy(record, evaluations).to_csv(directory / "metrics.csv", index=False)
-    trained = [
-        (step, {}, {"regularizer_mean": row, "regularizer": row + 9}) for step, row in zip(steps, losses, strict=True)
-    ]
-    results.tidy(record, trained).to_csv(directory / "training.csv", index=False)
-    return directory
 
 
 def means(directory) -> dict[str, float]:
