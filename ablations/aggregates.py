@@ -1,7 +1,9 @@
 """Statistics of a run over several tasks, after Agarwal et al. (2108.13264, section 4).
 
 Scores of a run are strata: one array for each task, a value for each seed. Intervals are percentiles of a bootstrap
-that draws seeds anew within each task and keeps the tasks: they speak of these tasks and other seeds.
+that draws seeds anew within each task and keeps the tasks: they speak of these tasks and other seeds. Of a handful of
+seeds such intervals are too narrow (three seeds: the 95% interval of a mean holds the truth 85 times in 100), so the
+percentiles are moved out as Student's t would have them (Hesterberg, 1411.5279, "expanded percentile").
 """
 
 from __future__ import annotations
@@ -55,8 +57,8 @@ def bootstrap(statistic: Statistic, strata: Strata) -> Interval:
 
     The draws are always the same ones, so that the same scores give the same interval.
     """
-    value = float(statistic(*strata))
-    if min(len(scores) for scores in strata) < 2:
+    value, fewest = float(statistic(*strata)), min(len(scores) for scores in strata)
+    if fewest < 2:
         return Interval(value, np.nan, np.nan)
     drawn = stats.bootstrap(
         tuple(strata),
@@ -65,9 +67,16 @@ def bootstrap(statistic: Statistic, strata: Strata) -> Interval:
         vectorized=True,
         axis=-1,
         method="percentile",
+        confidence_level=_expanded(0.95, fewest, sum(len(scores) - 1 for scores in strata)),
         rng=np.random.default_rng(0),
     )
     return Interval(value, *map(float, drawn.confidence_interval))
+
+
+def _expanded(confidence: float, seeds: int, freedom: int) -> float:
+    """The level at which percentiles reach as far as Student's t does, with the variance that n - 1 estimates."""
+    reach = np.sqrt(seeds / (seeds - 1)) * stats.t.ppf((1 + confidence) / 2, freedom)
+    return float(1 - 2 * stats.norm.sf(reach))
 
 
 def difference(statistic: Statistic, one: Strata, other: Strata) -> Interval:
