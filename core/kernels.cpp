@@ -21,11 +21,20 @@
 namespace {
 using std::min;
 
+// a vector is one register; a tile of TALL rows by two vectors, with its factors, is what the registers hold
+#if defined(__AVX512F__)
+constexpr int BYTES = 64, TALL = 12;
+#elif defined(__AVX__)
+constexpr int BYTES = 32, TALL = 6;
+#else
+constexpr int BYTES = 16, TALL = 6;
+#endif
+
 template <class S> struct Simd {
-    static constexpr long n = 64 / sizeof(S);
-    typedef S V __attribute__((vector_size(64), aligned(sizeof(S)), may_alias));
+    static constexpr long n = BYTES / sizeof(S);
+    typedef S V __attribute__((vector_size(BYTES), aligned(sizeof(S)), may_alias));
     typedef std::conditional_t<sizeof(S) == 4, int32_t, int64_t> I;
-    typedef I VI __attribute__((vector_size(64), aligned(sizeof(S)), may_alias));
+    typedef I VI __attribute__((vector_size(BYTES), aligned(sizeof(S)), may_alias));
 };
 using V = Simd<T>::V;
 constexpr long LANES = Simd<T>::n, PANEL = 2 * LANES;
@@ -148,7 +157,6 @@ void tile(long K, const E* a, long a_row, long a_k, const E* b, long b_k, T* c, 
         for (int j = 0; j < NV; ++j) at(c + i * c_row + j * LANES) = sum[i][j];
 }
 
-constexpr int TALL = 12;
 template <int MR, int NV, class... A> void tile_of(int rows, A... args) {
     if (rows == MR) tile<MR, NV>(args...);
     else if constexpr (MR > 1) tile_of<MR - 1, NV>(rows, args...);
@@ -193,7 +201,7 @@ inline void transpose(V* rows) {
 
 // `step` entries of a row from `row`, of which `real` are there: one vector of E
 template <class E> inline V few(const T* row, long real) {
-    alignas(64) T values[2 * LANES] = {};
+    alignas(BYTES) T values[2 * LANES] = {};
     const T* from = row;
     constexpr long step = std::is_same_v<E, T> ? LANES : 2 * LANES;
     if (real < step) std::copy_n(row, std::max(real, 0L), values), from = values;
@@ -274,7 +282,7 @@ T* room(long size, int which = 0) {
     thread_local std::vector<T> rooms[3];
     auto& mine = rooms[which];
     if ((long)mine.size() < size + LANES) mine.resize(size + LANES);
-    return (T*)(((uintptr_t)mine.data() + 63) / 64 * 64);
+    return (T*)(((uintptr_t)mine.data() + BYTES - 1) / BYTES * BYTES);
 }
 
 // rows that pass through a network together
@@ -390,6 +398,9 @@ struct Net {
 }  // namespace
 
 extern "C" {
+// entries of a vector: how far rows are padded
+extern const long lanes = LANES;
+
 // y[lead, rows, out] from x[lead / share, rows, in]; kept[depth, lead, rows, pad(hidden)] is null where nothing is kept
 void mlp_forward(const Net* net, long share, const T* x, T* kept, T* y) {
     const Net& n = *net;

@@ -32,8 +32,6 @@ SIGNATURES = {
     "chain_backward": "pnxpppppppp",
     "adam": "nnnppppppxxxxxx",
 }
-#: entries of a vector of 64 bytes
-LANES = {torch.float32: 16, torch.float64: 8}
 
 
 class NoCompiler(RuntimeError):
@@ -159,4 +157,5 @@ def reuse_memory() -> None:
 
 def padded(width: int, dtype: torch.dtype) -> int:
     """`width` rounded up to whole vectors, as the kernels lay out a row."""
-    return -(-width // LANES[dtype]) * LANES[dtype]
+    lanes = ctypes.c_long.in_dll(_loaded(dtype), "lanes").value
+    return -(-width // lanes) * lanes
