@@ -57,6 +57,8 @@ def parse(arguments: Sequence[str]) -> Invocation:
         made, skipped, known = _parse_runs([*own, *arguments], label)
         runs += made
         left_out += skipped
+    if not runs:
+        raise OptionError(left_out[0].partition(": ")[2])
     _refuse_unknown_only(early, runs)
     name = early.study or f"{known.task.replace(':', '-')}-{'-'.join(run.label for run in runs)}"
     return Invocation(
@@ -125,8 +127,9 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunCo
     }
     requests = [dataclasses.replace(request, **common) for request in cross(requests, "options", options)]
     runs, left_out = make_runs(requests, known.skip_impossible)
-    for run in runs:
-        frozen.check(run)
+    if not runs:
+        return [], left_out, known
+    runs = frozen.shared(runs)
     refuse_idle([*options, *(["backup"] if early.backup else [])], runs)
     # a comparison gives every run what the longest asks for
     longest = max((run.budget for run in runs), key=lambda budget: budget.steps)

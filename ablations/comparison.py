@@ -18,7 +18,7 @@ import torch
 
 from ablations import groups, progress, protocols, results, runner, statistics
 from ablations.config import RunConfig
-from ablations.figures import FIGURES, swept
+from ablations.figures import FIGURES, swept, varied
 from ablations.studies import STUDIES
 from ablations.table import table
 from core.options import OptionError
@@ -123,13 +123,19 @@ def report(directory: Path, task: Task, study: str | None) -> str:
     for name, rows in tables.items():
         if not rows.empty:
             rows.to_csv(directory / f"{name}.csv", index=False)
-    drawn = list(STUDIES[study].figures if study else task.figures)
-    drawn += ["sweep"] if swept(directory) and "sweep" not in drawn else []
-    for index, name in enumerate(drawn):
+    for index, name in enumerate(_figures(directory, task, study)):
         path = directory / (f"{name}.png" if index else "figure.png")
         FIGURES[name](directory, summary, path)
     reference = {metric: float(values[0]) for metric, values in task.reference().metrics.items()}
     return table(pd.concat([tables["summary"], tables["protocols"]]), reference, tables["differences"])
+
+
+def _figures(directory: Path, task: Task, study: str | None) -> list[str]:
+    """The study's own where its runs differ as it says, else the task's, and that of a number swept."""
+    own = STUDIES[study].figures if study else ()
+    if own and bool(varied(directory)) == ("sweep" in own):
+        return list(own)
+    return [*task.figures, *(["sweep"] if swept(directory) else [])]
 
 
 def claim(runs: Sequence[RunConfig], directory: Path) -> None:
@@ -162,8 +168,9 @@ def _claim(runs: Sequence[RunConfig], directory: Path) -> None:
 
 def _refuse_others(directory: Path, place: Path, run: RunConfig) -> None:
     """Raise `OptionError` where the run in `place`, within `directory`, is not the one asked for."""
-    there, asked = _readable(place), json.loads(json.dumps(run.record()))
-    changed = [key for key, value in asked.items() if key != "views" and there.get(key) != value]
+    asked = json.loads(json.dumps(run.record()))
+    there = _readable(place)
+    changed = [key for key, value in asked.items() if key not in ("views", "varied") and there.get(key) != value]
     without_cost = [[{**view, "forwards": None} for view in record["views"]] for record in (there, asked)]
     changed += ["views"] if without_cost[0] != without_cost[1] else []
     if changed:

@@ -26,10 +26,6 @@ from trainers import TrainerConfig
 from trainers.trainer import Parts
 
 
-class Impossible(OptionError):
-    """Parts that cannot work together."""
-
-
 @dataclass(frozen=True)
 class Request:
     """What a command asks for, in its own terms and before any defaults.
@@ -172,7 +168,7 @@ def make_run(request: Request) -> RunConfig:
     views = make_views(selections, request.resample, parts.policy, options)
     problem = refusal(names, parts, views, task.has_next_actions)
     if problem:
-        raise Impossible(problem)
+        raise OptionError(problem)
     if built["task"] != TransformConfig() and not task.has_transforms:
         raise OptionError(f"--task.reward, --task.observation: {request.task} is learned from as it is; leave them out")
     budget = make_budget(request, names)

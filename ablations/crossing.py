@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from ablations.config import Impossible, Request, RunConfig, make_run
+from ablations.config import Request, RunConfig, make_run
 from ablations.parts import sections
 from core.options import OptionError
 
@@ -19,7 +19,7 @@ from core.options import OptionError
 LONGEST = 200
 #: options that change something only where their owner is there: which, whether a run has it, and it in words
 OWNERS: tuple[tuple[tuple[str, ...], Callable[[RunConfig], bool], str], ...] = (
-    (("backup", "critic.", "trainer.tau"), lambda run: run.needs_critic, "trains a critic"),
+    (("backup", "critic.", "trainer.tau", "trainer.critic_lr"), lambda run: run.needs_critic, "trains a critic"),
     (("trainer.bonus_",), lambda run: run.parts.improvement.adds_bonus, "maximises Q"),
     (
         ("trainer.ema_",),
@@ -49,21 +49,19 @@ def cross(
 def make_runs(requests: Sequence[Request], skip_impossible: bool) -> tuple[list[RunConfig], list[str]]:
     """The runs these are, each once, and what was left out, why, in lines.
 
-    Raises `OptionError` for what cannot be, unless it is a combination and those are to be skipped.
+    Raises `OptionError` for what cannot be, unless that is to be skipped.
     """
     runs: dict[str, RunConfig] = {}
     impossible: Counter[str] = Counter()
     for request in requests:
         try:
             run = _labelled(make_run(request), request)
-        except Impossible as error:
+        except OptionError as error:
             if not skip_impossible:
                 raise
             impossible[str(error)] += 1
             continue
         runs.setdefault(run.label, run)
-    if not runs:
-        raise OptionError(next(iter(impossible)))
     return list(runs.values()), [f"left out, {count}: {reason}" for reason, count in impossible.items()]
 
 

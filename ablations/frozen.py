@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,24 @@ from trainers import checkpoint
 from trainers.trainer import Trainer
 
 
-def check(run: RunConfig) -> None:
-    """Make sure, before training, that the critic of `run.critic_from` fits. Raises `OptionError` where it does not."""
-    if run.critic_from is None:
-        return
-    where = f"--critic-from {run.critic_from}"
+def shared(runs: Sequence[RunConfig]) -> list[RunConfig]:
+    """The runs of a command, the critic named going to those alone that ask one, where any does."""
+    if any(run.needs_critic for run in runs):
+        runs = [run if run.needs_critic else dataclasses.replace(run, critic_from=None) for run in runs]
+    for run in runs:
+        if run.critic_from is not None:
+            _check(run, run.critic_from)
+    return list(runs)
+
+
+def _check(run: RunConfig, critic_from: str) -> None:
+    """Make sure, before training, that the critic in that directory fits. Raises `OptionError` where it does not."""
+    where = f"--critic-from {critic_from}"
     if not run.needs_critic:
         raise OptionError(
             f"{where}: {run.label} asks no critic; leave it out, or choose an improvement or a selection by Q"
         )
-    record = _record(Path(run.critic_from), where)
+    record = _record(Path(critic_from), where)
     if record["task"] != run.task:
         raise OptionError(f"{where}: was trained on {record['task']}, not on {run.task}; name a run on {run.task}")
     missing = sorted(set(run.seeds) - set(record["seeds"]))

@@ -7,6 +7,7 @@ against each run before it), `profiles.csv` (the share of scores above each valu
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,11 +36,21 @@ def read(directories: Sequence[Path]) -> pd.DataFrame:
         raise OptionError(f"--aggregate: {twice} is the task of more than one directory; name one for each task")
     if len(tables) < 2:
         raise OptionError("--aggregate: one task alone is its own table; name the directories of two tasks or more")
-    scores = _of_shared_runs(pd.concat(tables, ignore_index=True))
+    found = pd.concat(tables, ignore_index=True)
+    scores = _of_shared_runs(found)
     if scores.empty:
         raise OptionError(f"--aggregate: no run is in all of {', '.join(map(str, directories))}")
     readings = scores.groupby("rule")[["run", "task"]].apply(lambda rows: len(rows.drop_duplicates()))
-    return scores[scores["rule"].map(readings) == scores["run"].nunique() * len(tasks)].reset_index(drop=True)
+    scores = scores[scores["rule"].map(readings) == scores["run"].nunique() * len(tasks)].reset_index(drop=True)
+    for key in (["label", "view"], ["rule"]):
+        _say_what_is_lost(found[key], scores[key])
+    return scores
+
+
+def _say_what_is_lost(found: pd.DataFrame, kept: pd.DataFrame) -> None:
+    lost = set(found.itertuples(index=False, name=None)) - set(kept.itertuples(index=False, name=None))
+    if lost:
+        print(f"not of every task, left out: {', '.join(sorted(map(' '.join, lost)))}", file=sys.stderr)
 
 
 def _of_shared_runs(scores: pd.DataFrame) -> pd.DataFrame:
@@ -60,19 +71,21 @@ def _of_shared_runs(scores: pd.DataFrame) -> pd.DataFrame:
 
 def _read_one(directory: Path) -> pd.DataFrame:
     try:
-        config = results.read_config(results.run_directories(directory)[0])
+        runs = {run.name: results.read_config(run) for run in results.run_directories(directory)}
+        task, unfinished = next(iter(runs.values()))["task"], [name for name in runs if runs[name]["interrupted"]]
         metrics = statistics.final(results.load_metrics(directory))
         chosen = protocols.by_protocol(directory).rename(columns={"protocol": "rule"})
-    except (OSError, ValueError, LookupError):
+    except (OSError, ValueError, LookupError, TypeError, StopIteration):
         raise OptionError(f"--aggregate: {directory} is not the directory of a run or comparison") from None
+    if unfinished:
+        names = ", ".join(unfinished)
+        raise OptionError(f"--aggregate: {directory}: {names} was interrupted; let it go on to its end")
     last = metrics[metrics["metric"] == protocols.SCORE].assign(rule=LAST)
     if last.empty:
-        raise OptionError(f"--aggregate: {config['task']} ({directory}) has no normalised score to share with others")
+        raise OptionError(f"--aggregate: {task} ({directory}) has no normalised score to share with others")
     rows = pd.concat([last, chosen[chosen["rule"] != LAST]])
     sampled = (" @ " + rows["sampler"]).where(rows["sampler"] != AS_TRAINED, "")
-    return rows.assign(task=config["task"], view=rows["selection"] + sampled)[
-        ["label", "view", "task", "rule", "seed", "value"]
-    ]
+    return rows.assign(task=task, view=rows["selection"] + sampled)[["label", "view", "task", "rule", "seed", "value"]]
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
@@ -104,12 +117,11 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
 def profiles(scores: pd.DataFrame) -> pd.DataFrame:
     """Rows of rule, run, score, share, low, high: the share of seeds and tasks above each of a row of scores."""
     at = np.linspace(min(0.0, scores["value"].min()), max(aggregates.SOLVED, scores["value"].max()), 41)
-    rows = [
-        (rule, run, threshold, *aggregates.share_above(threshold, strata(group)))
-        for (rule, run), group in scores.groupby(["rule", "run"], sort=False)
-        for threshold in at
-    ]
-    return pd.DataFrame(rows, columns=["rule", "run", "score", "share", "low", "high"])
+    tables = []
+    for (rule, run), group in scores.groupby(["rule", "run"], sort=False):
+        share, low, high = aggregates.performance_profile(at, strata(group))
+        tables.append(pd.DataFrame({"rule": rule, "run": run, "score": at, "share": share, "low": low, "high": high}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def strata(scores: pd.DataFrame) -> list[np.ndarray]:
@@ -144,7 +156,7 @@ def table(aggregate: pd.DataFrame, rules: Sequence[str]) -> str:
         better = f"P(above {runs[0]})"
         for run in runs[1:]:
             chance = against.loc[(run, "probability of improvement")]
-            texts[run, better] = f"{chance['value']:.2f} ({chance['low']:.2f} to {chance['high']:.2f})"
+            texts[run, better] = _with_interval(chance["value"], chance["low"], chance["high"], 2)
         wide = pd.Series(texts).unstack().reindex(runs)
         wide = wide[[*aggregates.STATISTICS, *([better] if len(runs) > 1 else [])]].fillna("")
         parts.append(f"score, {rule}\n{wide.rename_axis(index=None, columns=None).to_string()}")
@@ -153,11 +165,16 @@ def table(aggregate: pd.DataFrame, rules: Sequence[str]) -> str:
 
 
 def _cell(row, against: pd.DataFrame) -> str:
-    text = f"{row.value:.1f} ({row.low:.1f} to {row.high:.1f})"
+    text = _with_interval(row.value, row.low, row.high, 1)
     if (row.run, row.statistic) not in against.index:
         return text + " " * len(MARK)
     gap = against.loc[(row.run, row.statistic)]
     return text + (MARK if gap["low"] > 0 or gap["high"] < 0 else " " * len(MARK))
+
+
+def _with_interval(value: float, low: float, high: float, digits: int) -> str:
+    """The value alone where there is no interval. An interval clipped to [0, 1] is not the same on both sides."""
+    return f"{value:.{digits}f}" + ("" if np.isnan(low) else f" ({low:.{digits}f} to {high:.{digits}f})")
 
 
 def carry_out(directories: Sequence[Path], out: Path) -> str:

@@ -33,6 +33,7 @@ def written(
         "names": names,
         "seeds": list(range(len(scores[0]))),
         "views": views,
+        "interrupted": False,
     }
     results.write_json(directory / "config.json", {**record, **config})
     steps = [50 * (m + 1) for m in range(len(scores))]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
+from records import written
 
 from ablations.cli import parse
-from ablations.figures import sweep
+from ablations.figures import drawing, sweep
+from core.options import OptionError
 from run_ablation import main
 
 SMALL = "--network.hidden 16 --network.depth 1 --trainer.batch 10 --compile off"
@@ -65,7 +68,8 @@ CROSSED = {
 def test_every_combination_is_one_run(command):
     runs = parse(command.split()).runs
     assert [run.label for run in runs] == CROSSED[command]
-    assert len({str(run.record()) for run in runs}) == len(runs)
+    made = [{**run.record(), "label": None, "varied": None} for run in runs]
+    assert len({str(record) for record in made}) == len(runs)
 
 
 def test_a_run_has_the_values_its_label_says():
@@ -117,6 +121,55 @@ def test_the_impossible_is_left_out_where_asked(capsys):
     assert [line.partition(", which")[0] for line in invocation.left_out] == [
         "left out, 1: regularizer kl needs a policy with a density"
     ] * 2
+
+
+def test_what_a_part_refuses_is_left_out_too():
+    invocation = parse("--policy.T 5 50 --policy.grad-steps 10 --skip-impossible".split())
+    assert [run.label for run in invocation.runs] == ["diffusion-q-max,policy.T=50"]
+    assert len(invocation.left_out) == 1
+    with pytest.raises(OptionError, match="grad-steps"):
+        parse("--policy.T 5 --policy.grad-steps 10 --skip-impossible".split())
+
+
+def test_a_critic_goes_to_the_runs_that_ask_one(tmp_path, capsys):
+    critic = tmp_path / "critic"
+    assert main(f"--policy gaussian {SMALL} --steps 2 --seeds 0 --out {critic}".split()) == 0
+    command = f"--policy gaussian --improvement none q-max --critic-from {critic} {SMALL} --seeds 0"
+    cloned, with_q = parse(command.split()).runs
+    assert (cloned.critic_from, with_q.critic_from) == (None, str(critic))
+    with pytest.raises(OptionError, match="asks no critic"):
+        parse(f"--policy gaussian --bc-only --critic-from {critic} {SMALL} --seeds 0".split())
+
+
+@pytest.mark.parametrize(
+    ("command", "figures"),
+    [
+        ("--study strength --improvement.eta 1 --only gaussian", {"figure.png"}),
+        ("--study methods --trainer.lr 1e-3 1e-4 --only gaussian-bc", {"figure.png", "sweep.png"}),
+        ("--study denoising --network.hidden 8 16 --only vp-T5-epsilon", {"figure.png", "sweep.png"}),
+    ],
+)
+def test_a_study_taken_further_has_the_figures_it_can_have(command, figures, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main([*f"{command} --steps 2 --seeds 0 --compile off --out {out}".split()]) == 0
+    assert {path.name for path in out.glob("*.png")} == figures
+
+
+def test_the_number_of_most_values_is_the_one_swept(tmp_path):
+    values = {f"{heads}-{eta}": (heads, eta) for heads in (1, 2) for eta in (0.1, 1.0, 10.0)}
+    for label, (heads, eta) in values.items():
+        written(tmp_path / label, [[1, 2]], [[1, 2]], varied={"critic.heads": heads, "improvement.eta": eta})
+    (tmp_path / "comparison.json").write_text(json.dumps({"study": None, "runs": list(values)}))
+    assert sweep.swept(tmp_path) == "improvement.eta"
+
+
+def test_every_line_is_drawn_in_a_colour_of_its_own():
+    rows = pd.DataFrame(
+        {"at": [1, 2] * 14, "run": np.repeat(list("abcdefghijklmn"), 2), "mean": 1, "low": 0, "high": 2}
+    )
+    _, (axis,) = drawing.grid(1, height=3)
+    drawing.lines(axis, rows, "at", "run")
+    assert len({line.get_color() for line in axis.get_lines()}) == 14
 
 
 def test_a_sweep_is_drawn_at_its_values(tmp_path, monkeypatch, capsys):

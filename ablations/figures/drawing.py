@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -38,10 +39,18 @@ def grid(panels: int, height: float, share: bool = True) -> tuple[Figure, list[A
     return figure, flat[:panels]
 
 
+def colors_of(names: Iterable[str]) -> dict[str, Any]:
+    """A colour of its own for each name."""
+    ordered = list(dict.fromkeys(names))
+    kind = "deep" if len(ordered) <= len(sns.color_palette("deep")) else "husl"
+    return dict(zip(ordered, sns.color_palette(kind, len(ordered)), strict=True))
+
+
 def lines(axis: Axes, rows: pd.DataFrame, x: str, by: str, legend: bool = True) -> None:
     """Mean and interval against `x`, one line for each value of `by`."""
-    for color, (name, group) in zip(sns.color_palette("deep"), rows.groupby(by, sort=False), strict=False):
-        line = group.sort_values(x)
+    colors = colors_of(rows[by])
+    for name, group in rows.groupby(by, sort=False):
+        line, color = group.sort_values(x), colors[name]
         axis.plot(line[x], line["mean"], color=color, marker="o", markersize=3, label=name)
         axis.fill_between(line[x], line["low"], line["high"], color=color, alpha=0.2, linewidth=0)
     if legend:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import seaborn as sns
 
-from ablations.figures.drawing import grid, legend_above, save
+from ablations.figures.drawing import colors_of, grid, legend_above, save
 
 #: the statistics that have a panel
 SHOWN = ("interquartile mean", "mean", "optimality gap")
@@ -17,7 +17,7 @@ def draw_profiles(aggregate: pd.DataFrame, profiles: pd.DataFrame, rule: str, pa
     """Of scores read by one rule: aggregates with their 95% intervals, and the performance profile with its band."""
     alone = aggregate[(aggregate["versus"] == "") & (aggregate["rule"] == rule)]
     runs = list(dict.fromkeys(alone["run"]))
-    palette = dict(zip(runs, sns.color_palette("deep", len(runs)), strict=True))
+    palette = colors_of(runs)
     figure, axes = grid(len(SHOWN) + 1, height=0.25 * len(runs) + 2.6, share=False)
     for axis, statistic in zip(axes, SHOWN, strict=False):
         for height, row in enumerate(alone[alone["statistic"] == statistic].itertuples(index=False)):

@@ -11,17 +11,27 @@ from matplotlib.axes import Axes
 
 from ablations import statistics
 from ablations.crossing import label_of
-from ablations.figures.drawing import HEADLINE, grid, legend_above, save, ticks
+from ablations.figures.drawing import HEADLINE, colors_of, grid, legend_above, save, ticks
 from ablations.results import read_config, run_directories
 
 
-def swept(directory: Path) -> str | None:
-    """The first option by whose number the runs of a comparison differ."""
+def varied(directory: Path) -> dict[str, set[Any]]:
+    """The parts and options by which the runs of a comparison differ, and their values."""
+    values: dict[str, set[Any]] = {}
     for config in map(read_config, run_directories(directory)):
         for option, value in config.get("varied", {}).items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                return option
-    return None
+            values.setdefault(option, set()).add(value)
+    return values
+
+
+def swept(directory: Path) -> str | None:
+    """Of the options by whose number the runs of a comparison differ, the one of most values."""
+    numbers = {
+        option: len(values)
+        for option, values in varied(directory).items()
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    }
+    return max(numbers, key=numbers.__getitem__, default=None)
 
 
 def draw_sweep(directory: Path, summary: pd.DataFrame, path: Path) -> None:
@@ -41,8 +51,7 @@ def draw_sweep(directory: Path, summary: pd.DataFrame, path: Path) -> None:
             for row in rows.itertuples(index=False)
         ],
     )
-    names = list(dict.fromkeys(rows["line"]))
-    palette = dict(zip(names, sns.color_palette("deep", len(names)), strict=True))
+    palette = colors_of(rows["line"])
     metrics = [name for name in HEADLINE if name in set(rows["metric"])] or list(dict.fromkeys(rows["metric"]))[:4]
     trade_off = "energy_distance" in metrics and "reward" in metrics
     figure, axes = grid(len(metrics) + trade_off, height=3.2, share=False)
