@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import platform
 
 import pytest
 import test_parity
@@ -72,6 +73,23 @@ class TestTraining:
             # networks `[S, ...]` to 1e-5; of the record `[S]`, ratios of means near 0 magnify what they are made of
             tolerance = 1e-5 if a.dim() > 1 else 1e-4
             torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+    @pytest.mark.skipif(platform.machine() != "x86_64", reason="its instructions are told by x86's names")
+    @pytest.mark.parametrize("without", ["-mno-avx512f", "-mno-avx"])
+    def test_a_processor_of_narrower_vectors_gives_the_same(self, without, tmp_path, monkeypatch):
+        compiler = tmp_path / "compiler"
+        compiler.write_text(f'#!/bin/sh\nexec g++ "$@" {without}\n')
+        compiler.chmod(0o700)
+        eager = trained("diffusion", False, torch.float64, 5)
+        monkeypatch.setenv("CXX", str(compiler))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        native.library.cache_clear()
+        try:
+            for a, b in zip(eager, trained("diffusion", True, torch.float64, 5), strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+            assert native.padded(1, torch.float64) <= (2 if without == "-mno-avx" else 4)
+        finally:
+            native.library.cache_clear()
 
     def test_released_numbers(self, compiled):
         test_parity.test_eight_training_steps()
