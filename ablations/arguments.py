@@ -17,7 +17,7 @@ from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from ablations.views import selection_name
 from core.fusion import PRECISIONS
-from core.options import OptionError
+from core.options import OptionError, flag_of
 from policies import POLICIES
 from tasks import BACKENDS, make_task
 from trainers import SELECTIONS
@@ -73,7 +73,7 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     group.add_argument("--as-released", action="store_true", help=released)
     for key, default in (nested or {}).items():
         help = f"the policy class inside; default: {default}"
-        group.add_argument(f"--{key.replace('_', '-')}", dest=key, nargs="+", **_among(POLICIES), help=help)
+        group.add_argument(flag_of(key), dest=key, nargs="+", **_among(POLICIES), help=help)
     group.add_argument("--bc-only", action="store_true", help="behaviour cloning alone: no improvement, no critic")
     for part in ("regularizer", "improvement", "backup"):
         default = f"default: {DEFAULT_CHOICES[part]}, or the task's"
@@ -176,7 +176,7 @@ def _add_field(group: Any, key: str, field: dataclasses.Field, config: type, def
     kind = typing.get_type_hints(config)[field.name]
     if isinstance(kind, types.UnionType):
         kind = next(member for member in typing.get_args(kind) if member is not type(None))
-    flag, help = f"--{key.replace('_', '-')}", field.metadata["help"].replace("%", "%%")
+    flag, help = flag_of(key), field.metadata["help"].replace("%", "%%")
     if kind is bool:
         help = f"{help}; default: {'yes' if default else 'no'}"
         if not several:
@@ -217,9 +217,22 @@ def _at_least_one(text: str) -> int:
     return int(text)
 
 
-def explain_unknown(argument: str, parser: Parser, per_policy: Sequence[Names], selections: Sequence[str]) -> str:
-    """Why this argument was not understood: another part's option, a misspelling, or a stray word."""
+def refuse_repeated_flags(arguments: Sequence[str]) -> None:
+    """The last of a flag said twice would win, without a word."""
+    flags = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    twice = next((flag for flag in flags if flags.count(flag) > 1), None)
+    if twice:
+        raise OptionError(f"{twice}: said more than once; say it once, with all its values")
+
+
+def explain_unknown(
+    argument: str, arguments: Sequence[str], parser: Parser, per_policy: Sequence[Names], selections: Sequence[str]
+) -> str:
+    """Why this argument was not understood: another part's option, a misspelling, one value too many, a stray word."""
     if not argument.startswith("-"):
+        before = [word for word in arguments[: list(arguments).index(argument)] if word.startswith("--")]
+        if before and "=" not in before[-1]:
+            return f"unexpected argument {argument!r} after {before[-1]}, which takes no more values; see --help"
         return f"unexpected argument {argument!r}; options start with --, see --help"
     flag = argument.split("=")[0]
     part, _, field = flag[2:].replace("-", "_").partition(".")

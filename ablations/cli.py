@@ -20,7 +20,14 @@ from typing import Any
 import torch
 
 from ablations import frozen
-from ablations.arguments import Parser, explain_unknown, full_parser, names_parser, nested_defaults
+from ablations.arguments import (
+    Parser,
+    explain_unknown,
+    full_parser,
+    names_parser,
+    nested_defaults,
+    refuse_repeated_flags,
+)
 from ablations.budget import Budget, default_budget
 from ablations.config import Request, RunConfig, choose, of_preset
 from ablations.crossing import cross, make_runs, refuse_idle, refuse_repeats
@@ -48,17 +55,19 @@ class Invocation:
 
 def parse(arguments: Sequence[str]) -> Invocation:
     """The command's meaning, checked. Raises `OptionError` with one line for anything that cannot be used."""
+    refuse_repeated_flags(arguments)
     early, _ = names_parser().parse_known_args(arguments)
-    runs: list[RunConfig] = []
-    left_out: list[str] = []
     if early.study is not None:
         _refuse_what_a_study_sets(early.study, arguments)
-    for label, own in _commands(early.study):
-        made, skipped, known = _parse_runs([*own, *arguments], label)
-        runs += made
-        left_out += skipped
+    commands = [_parse_runs([*own, *arguments], label) for label, own in _commands(early.study)]
+    known, left_out = commands[-1].known, [line for command in commands for line in command.left_out]
+    runs = [run for command in commands for run in command.runs]
     if not runs:
         raise OptionError(left_out[0].partition(": ")[2])
+    refuse_idle(dict.fromkeys(option for command in commands for option in command.options), runs)
+    # a comparison gives every run what the longest asks for
+    longest = max((run.budget for run in runs), key=lambda budget: budget.steps)
+    runs = [dataclasses.replace(run, budget=run.budget.as_long_as(longest)) for run in frozen.shared(runs)]
     _refuse_unknown_only(early, runs)
     name = early.study or f"{known.task.replace(':', '-')}-{'-'.join(run.label for run in runs)}"
     return Invocation(
@@ -98,8 +107,17 @@ def _commands(study: str | None) -> list[tuple[str | None, list[str]]]:
     return [(label, shlex.split(f"{common} {own}")) for label, own in STUDIES[study].runs.items()]
 
 
-def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunConfig], list[str], argparse.Namespace]:
-    """One run for each combination of what is named, what was left out, and all that was said."""
+@dataclasses.dataclass(frozen=True)
+class _Command:
+    """The runs of one command, lines of what was left out, all that was said, and the options of parts among it."""
+
+    runs: list[RunConfig]
+    left_out: list[str]
+    known: argparse.Namespace
+    options: list[str]
+
+
+def _parse_runs(arguments: Sequence[str], label: str | None) -> _Command:
     early, _ = names_parser().parse_known_args(arguments)
     requests = _named(early, _chosen_parts(early))
     inner, _ = names_parser(nested_defaults(map(choose, requests))).parse_known_args(arguments)
@@ -111,7 +129,7 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunCo
     parser = full_parser(chosen, selections, defaults, default_budget(first, chosen[0]))
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
-        raise OptionError(explain_unknown(unknown[0], parser, chosen, selections))
+        raise OptionError(explain_unknown(unknown[0], arguments, parser, chosen, selections))
     for flag in ("seeds", "selection", "resample"):
         refuse_repeats(f"--{flag}", getattr(known, flag))
     said = {name: value for name, value in vars(known).items() if value is not None}
@@ -127,13 +145,7 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> tuple[list[RunCo
     }
     requests = [dataclasses.replace(request, **common) for request in cross(requests, "options", options)]
     runs, left_out = make_runs(requests, known.skip_impossible)
-    if not runs:
-        return [], left_out, known
-    runs = frozen.shared(runs)
-    refuse_idle([*options, *(["backup"] if early.backup else [])], runs)
-    # a comparison gives every run what the longest asks for
-    longest = max((run.budget for run in runs), key=lambda budget: budget.steps)
-    return [dataclasses.replace(run, budget=run.budget.as_long_as(longest)) for run in runs], left_out, known
+    return _Command(runs, left_out, known, [*options, *(["backup"] if early.backup else [])])
 
 
 def _options(arguments: Sequence[str], said: Mapping[str, Any]) -> dict[str, list[Any]]:

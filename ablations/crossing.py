@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ablations.config import Request, RunConfig, make_run
 from ablations.parts import sections
-from core.options import OptionError
+from core.options import OptionError, flag_of, written
 
 #: of a run's label, which names its directory and what lies beside it
 LONGEST = 200
@@ -35,7 +35,7 @@ def cross(
 ) -> list[Request]:
     """Every request with every combination of the axes' values, the last axis fastest."""
     for key, values in axes.items():
-        refuse_repeats(f"--{key.replace('_', '-')}", values)
+        refuse_repeats(flag_of(key), values)
     crossed = []
     for request in requests:
         for values in itertools.product(*axes.values()):
@@ -84,8 +84,7 @@ def _labelled(run: RunConfig, request: Request) -> RunConfig:
 
 def label_of(key: str, value: Any) -> str:
     """What a run's label says of an option by which it differs: `,policy.T=5`."""
-    shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
-    return f",{key.replace('_', '-')}={shown}"
+    return f",{flag_of(key)[2:]}={written(value)}"
 
 
 def refuse_idle(said: Iterable[str], runs: Sequence[RunConfig]) -> None:
@@ -93,8 +92,9 @@ def refuse_idle(said: Iterable[str], runs: Sequence[RunConfig]) -> None:
     for option in said:
         missing = _owner_missing(option, runs)
         if missing:
-            flag = f"--{option}".replace("_", "-")
-            raise OptionError(f"{flag}: of {', '.join(run.label for run in runs)} none {missing}; leave it out")
+            raise OptionError(
+                f"{flag_of(option)}: of {', '.join(run.label for run in runs)} none {missing}; leave it out"
+            )
 
 
 def _owner_missing(option: str, runs: Sequence[RunConfig]) -> str | None:
@@ -108,4 +108,4 @@ def _owner_missing(option: str, runs: Sequence[RunConfig]) -> str | None:
 def refuse_repeats(flag: str, values: Sequence[Any]) -> None:
     repeated = sorted({value for value in values if list(values).count(value) > 1})
     if repeated:
-        raise OptionError(f"{flag}: {', '.join(map(str, repeated))} named more than once; each may appear once")
+        raise OptionError(f"{flag}: {', '.join(map(written, repeated))} named more than once; each may appear once")

@@ -10,7 +10,7 @@ from typing import Any
 
 from ablations import results
 from ablations.config import RunConfig
-from core.options import OptionError
+from core.options import OptionError, flag_of
 from trainers import checkpoint
 from trainers.trainer import Trainer
 
@@ -50,7 +50,7 @@ def _check(run: RunConfig, critic_from: str) -> None:
         asked = options[part]
         for name, stored in record["options"].get(part, {}).items():
             if asked.get(name) != stored:
-                flag = f"--{part}.{name}".replace("_", "-")
+                flag = flag_of(f"{part}.{name}")
                 remedy = "leave it out" if stored is None else f"add {flag} {stored}"
                 raise OptionError(f"{where}: was trained with {flag} {stored}, not {asked.get(name)}; {remedy}")
 

@@ -84,6 +84,16 @@ def first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def flag_of(key: str) -> str:
+    """The flag of an option `part.field`, or of a part."""
+    return f"--{key.replace('_', '-')}"
+
+
+def written(value: Any) -> str:
+    """A value as it is written on the command line."""
+    return str({True: "yes", False: "no"}[value] if isinstance(value, bool) else value)
+
+
 def dashed(error: OptionError) -> str:
     """The message, with the option it starts with as it is written on the command line."""
     option, _, rest = str(error).partition(" ")

@@ -58,6 +58,12 @@ CROSSED = {
             for schedule in ("cosine", "vp")
         ),
     ],
+    # of a study too an option is for the runs that have what it is of
+    "--study learning-pointmaze --critic.heads 1 3": [
+        "bc-diffusion",
+        "diffusion-ql,critic.heads=1",
+        "diffusion-ql,critic.heads=3",
+    ],
     "--study coupling --trainer.lr 1e-3 1e-4 --only cvae": [
         f"{run},trainer.lr={lr}" for run in ("diffusion", "gaussian", "cvae") for lr in (0.001, 0.0001)
     ],
