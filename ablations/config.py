@@ -77,6 +77,11 @@ class RunConfig:
         """Whether anything asks a critic: the improvement, or a way to act."""
         return self.parts.improvement.needs_critic or any(view.selection.needs_critic for view in self.views)
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether its critic's target is more than the reward."""
+        return not make_task(self.task, self.backend).one_step or self.parts.backup.has_value
+
     def record(self) -> dict[str, Any]:
         """Everything as plain data."""
         options = {name: dataclasses.asdict(getattr(self.parts, name)) for name in _fields(Parts)}

@@ -20,6 +20,7 @@ LONGEST = 200
 #: options that change something only where their owner is there: which, whether a run has it, and it in words
 OWNERS: tuple[tuple[tuple[str, ...], Callable[[RunConfig], bool], str], ...] = (
     (("backup", "critic.", "trainer.tau", "trainer.critic_lr"), lambda run: run.needs_critic, "trains a critic"),
+    (("backup", "trainer.tau"), lambda run: run.looks_ahead, "looks further ahead than the one step of its task"),
     (("trainer.bonus_",), lambda run: run.parts.improvement.adds_bonus, "maximises Q"),
     (
         ("trainer.ema_",),

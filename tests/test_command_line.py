@@ -90,6 +90,7 @@ BAD = {
     "--policy.clip yes yes": "--policy.clip: yes named more than once",
     "--selection argmax-q --selection.candidates 5 10": "'10' after --selection.candidates, which takes no more values",
     "--bc-only --trainer.critic-lr 1 2": "--trainer.critic-lr: of diffusion-bc none trains a critic; leave it out",
+    "--backup mean max-q": "--backup: of diffusion-q-max none looks further ahead than the one step of its task",
     "--study expressiveness --critic.heads 7": "of diffusion, gaussian, cvae none trains a critic; leave it out",
     "--policy.T 5 5": "--policy.T: 5 named more than once; each may appear once",
     "--policy.T 5 0": "--policy.T must be at least 1, got 0",
