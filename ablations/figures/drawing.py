@@ -39,11 +39,17 @@ def grid(panels: int, height: float, share: bool = True) -> tuple[Figure, list[A
     return figure, flat[:panels]
 
 
+#: of the data, and of nothing else
+GREY = sns.color_palette("deep")[7]
+
+
 def colors_of(names: Iterable[str]) -> dict[str, Any]:
     """A colour of its own for each name."""
     ordered = list(dict.fromkeys(names))
-    kind = "deep" if len(ordered) <= len(sns.color_palette("deep")) else "husl"
-    return dict(zip(ordered, sns.color_palette(kind, len(ordered)), strict=True))
+    colors = [color for color in sns.color_palette("deep") if color != GREY]
+    if len(ordered) > len(colors):
+        colors = sns.color_palette("husl", len(ordered))
+    return dict(zip(ordered, colors, strict=False))
 
 
 def lines(axis: Axes, rows: pd.DataFrame, x: str, by: str, legend: bool = True) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 
 from ablations import statistics
-from ablations.figures.drawing import HEADLINE, grid, legend_above, save
+from ablations.figures.drawing import HEADLINE, colors_of, grid, legend_above, save
 from ablations.results import read_config, run_directories
 
 
@@ -27,10 +27,12 @@ def draw_methods(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     names = sorted(dict.fromkeys(rows["line"]), key=lambda line: order.index(line.partition(" ")[0]))
     figure, axes = grid(len(HEADLINE), height=0.28 * len(names) + 1.2)
     for axis, (metric, title) in zip(axes, HEADLINE.items(), strict=True):
-        for color, (kind, group) in zip(sns.color_palette("deep"), rows.groupby("kind", sort=False), strict=False):
+        colors = colors_of(rows["kind"])
+        for kind, group in rows.groupby("kind", sort=False):
             shown = group[group["metric"] == metric]
-            axis.hlines([names.index(line) for line in shown["line"]], shown["low"], shown["high"], color=color)
-            axis.plot(shown["mean"], [names.index(line) for line in shown["line"]], "o", color=color, label=kind)
+            heights = [names.index(line) for line in shown["line"]]
+            axis.hlines(heights, shown["low"], shown["high"], color=colors[kind])
+            axis.plot(shown["mean"], heights, "o", color=colors[kind], label=kind)
         axis.set(xlabel=title, yticks=range(len(names)), yticklabels=names)
         axis.grid(axis="y", alpha=0.4)
         sns.despine(ax=axis)

@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from ablations import statistics
-from ablations.figures.drawing import grid, save
+from ablations.figures.drawing import GREY, colors_of, grid, save
 from ablations.results import read_config, run_directories
 from ablations.table import format_interval
 
@@ -26,17 +26,15 @@ def draw_samples(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     figure, axes = grid(len(panels) + 1, height=4.4)
     with np.load(panels[0][0] / "samples.npz") as stored:
         data = stored["reference_actions"][0]
-    palette = sns.color_palette("deep", len(panels))
-    _scatter(axes[0], data, sns.color_palette("deep")[7], "data\n", "")
-    for axis, (run, view), color, (name, rows) in zip(
-        axes[1:], panels, palette, final.groupby("run", sort=False), strict=True
-    ):
+    _scatter(axes[0], data, GREY, "data\n", "")
+    colors = colors_of(final["run"])
+    for axis, (run, view), (name, rows) in zip(axes[1:], panels, final.groupby("run", sort=False), strict=True):
         with np.load(run / "samples.npz") as stored:
             actions = stored[f"actions_{view}"]
         _scatter(axis, data, "0.85", None, "")
         seeds = len(actions)
         thinned = actions[:, : max(1, 2000 // seeds)].reshape(-1, 2)
-        _scatter(axis, thinned, color, f"{name}\n{seeds} seed{'s' if seeds > 1 else ''}", _caption(rows))
+        _scatter(axis, thinned, colors[name], f"{name}\n{seeds} seed{'s' if seeds > 1 else ''}", _caption(rows))
     axes[0].set_ylabel("action 2")
     save(figure, path)
 
