@@ -5,17 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.ticker import EngFormatter
 
-from ablations.figures.drawing import grid, legend_above, lines, save
+from ablations import results
+from ablations.figures.drawing import colors_of, grid, legend_above, save
 
 
 def draw_curves(directory: Path, summary: pd.DataFrame, path: Path) -> None:
-    """Each headline metric against training steps: mean and 95% interval over seeds, one line a run."""
-    shown = list(dict.fromkeys(summary["metric"]))[:4]
-    figure, axes = grid(len(shown), height=3.2, share=False)
-    for axis, metric in zip(axes, shown, strict=True):
-        lines(axis, summary[summary["metric"] == metric], x="step", by="run", legend=False)
+    """Metrics that change against training steps: the mean over seeds, thick, and each seed, thin; a colour a run."""
+    metrics = results.load_metrics(directory)
+    changes = metrics.groupby("metric", sort=False)["value"].nunique() > 1
+    # the score is the return on another scale
+    shown = [metric for metric in changes.index if changes[metric] and (metric, "score" in changes) != ("return", True)]
+    colors = colors_of(summary["run"])
+    figure, axes = grid(len(shown[:4]), height=3.2, share=False)
+    for axis, metric in zip(axes, shown, strict=False):
+        for (name, _), line in metrics[metrics["metric"] == metric].groupby(["run", "seed"], sort=False):
+            axis.plot(line["step"], line["value"], color=colors[name], linewidth=0.7, alpha=0.5)
+        for name, line in summary[summary["metric"] == metric].groupby("run", sort=False):
+            axis.plot(line["step"], line["mean"], color=colors[name], linewidth=2.2, label=name)
+        sns.despine(ax=axis)
         axis.set(xlabel="training step", title=metric.replace("_", " "))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     legend_above(figure, axes[0])

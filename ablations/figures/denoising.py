@@ -21,13 +21,13 @@ def draw_denoising(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     resampled = rows[rows["views"] > 1]
     for axis, metric in ((energy, "energy_distance"), (modes, "on_mode")):
         shown = resampled[resampled["metric"] == metric]
-        lines(axis, shown, x="forwards", by="sampler_name", legend=axis is energy)
+        lines(axis, shown, x="forwards", by="sampler_name", legend=False, log=axis is energy)
         axis.set(xscale="log", xlabel="network passes for an action", title=metric.replace("_", " "))
         ticks(axis, [2, 5, 10, 20, 50])
-    energy.set_yscale("log")
+    modes.legend(frameon=False, fontsize=8, loc="upper left")
     trained = rows[(rows["metric"] == "energy_distance") & (rows["sampler"] == "as trained") & rows["T"].notna()]
-    lines(steps, trained[trained["target"] == "epsilon"], x="T", by="schedule")
-    steps.set(xscale="log", yscale="log", xlabel="T, trained and sampled", title="energy distance")
+    lines(steps, trained[trained["target"] == "epsilon"], x="T", by="schedule", log=True)
+    steps.set(xscale="log", xlabel="T, trained and sampled", title="energy distance")
     ticks(steps, [5, 10, 20, 50])
     at_20 = trained[trained["T"] == 20]
     if at_20.empty:
@@ -37,7 +37,7 @@ def draw_denoising(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     table = at_20.pivot(index="schedule", columns="target", values="mean")
     labels = text.pivot(index="schedule", columns="target", values="text").map(lambda cell: cell.replace(" ± ", "\n± "))
     sns.heatmap(np.log10(table), annot=labels, fmt="", ax=heat, cmap="rocket", cbar=False, annot_kws={"fontsize": 8})
-    heat.set(title="energy distance at T = 20", xlabel="target (x0 and v with min-SNR weights)", ylabel="")
+    heat.set(title="energy distance at T = 20", xlabel="target\n(x0, v: min-SNR weights)", ylabel="")
     save(figure, path)
 
 

@@ -52,13 +52,18 @@ def colors_of(names: Iterable[str]) -> dict[str, Any]:
     return dict(zip(ordered, colors, strict=False))
 
 
-def lines(axis: Axes, rows: pd.DataFrame, x: str, by: str, legend: bool = True) -> None:
-    """Mean and interval against `x`, one line for each value of `by`."""
+def lines(axis: Axes, rows: pd.DataFrame, x: str, by: str, legend: bool = True, log: bool = False) -> None:
+    """Mean and interval against `x`, one line for each value of `by`; `log`: of what is positive."""
     colors = colors_of(rows[by])
+    # an interval that reaches 0 has no place on a logarithmic axis
+    floor = rows["mean"].min() / 2 if log else None
     for name, group in rows.groupby(by, sort=False):
         line, color = group.sort_values(x), colors[name]
         axis.plot(line[x], line["mean"], color=color, marker="o", markersize=3, label=name)
-        axis.fill_between(line[x], line["low"], line["high"], color=color, alpha=0.2, linewidth=0)
+        axis.fill_between(line[x], line["low"].clip(lower=floor), line["high"], color=color, alpha=0.2, linewidth=0)
+    if log:
+        axis.set_yscale("log")
+        axis.set_ylim(bottom=floor)
     if legend:
         axis.legend(frameon=False, fontsize=8)
     sns.despine(ax=axis)

@@ -24,14 +24,16 @@ def draw_profiles(aggregate: pd.DataFrame, profiles: pd.DataFrame, rule: str, pa
             axis.hlines(height, row.low, row.high, color=palette[row.run], linewidth=6, alpha=0.4)
             axis.plot(row.value, height, "|", color=palette[row.run], markersize=14)
         axis.set(
-            xlabel=f"{statistic} of the score", yticks=range(len(runs)), yticklabels=runs if axis is axes[0] else []
+            xlabel=f"{statistic}\nof the score, {rule}",
+            yticks=range(len(runs)),
+            yticklabels=runs if axis is axes[0] else [],
         )
         axis.set_ylim(len(runs) - 0.5, -0.5)
         sns.despine(ax=axis)
     for run, line in profiles[profiles["rule"] == rule].groupby("run", sort=False):
         axes[-1].plot(line["score"], line["share"], color=palette[run], label=run)
         axes[-1].fill_between(line["score"], line["low"], line["high"], color=palette[run], alpha=0.2, linewidth=0)
-    axes[-1].set(xlabel="score", ylabel="share of seeds and tasks above", ylim=(-0.02, 1.02))
+    axes[-1].set(xlabel=f"score, {rule}", ylabel="share above", ylim=(-0.02, 1.02))
     sns.despine(ax=axes[-1])
     legend_above(figure, axes[-1])
     save(figure, path)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.patches import Circle
 
 from ablations import statistics
 from ablations.figures.drawing import GREY, colors_of, grid, save
 from ablations.results import read_config, run_directories
 from ablations.table import format_interval
+from tasks.bandits import CENTRES, RADIUS
 
 #: metrics written under each panel, with the digits worth reading
 CAPTION = {"energy_distance": 4, "on_mode": 3, "best_mode": 3, "out_of_bounds": 3}
@@ -26,22 +29,36 @@ def draw_samples(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     figure, axes = grid(len(panels) + 1, height=4.4)
     with np.load(panels[0][0] / "samples.npz") as stored:
         data = stored["reference_actions"][0]
-    _scatter(axes[0], data, GREY, "data\n", "")
+    _scatter(axes[0], data, [GREY], "data\n", "")
     colors = colors_of(final["run"])
     for axis, (run, view), (name, rows) in zip(axes[1:], panels, final.groupby("run", sort=False), strict=True):
         with np.load(run / "samples.npz") as stored:
             actions = stored[f"actions_{view}"]
         _scatter(axis, data, "0.85", None, "")
         seeds = len(actions)
-        thinned = actions[:, : max(1, 2000 // seeds)].reshape(-1, 2)
-        _scatter(axis, thinned, colors[name], f"{name}\n{seeds} seed{'s' if seeds > 1 else ''}", _caption(rows))
+        thinned = actions[:, : max(1, 2000 // seeds)]
+        shades = _shades(colors[name], *thinned.shape[:2])
+        # no seed on top of another
+        order = np.random.default_rng(0).permutation(len(shades))
+        title = f"{name}\n{seeds} seeds, each its shade" if seeds > 1 else f"{name}\n1 seed"
+        _scatter(axis, thinned.reshape(-1, 2)[order], shades[order], title, _caption(rows))
+        for centre in CENTRES.numpy():
+            axis.add_patch(Circle(centre, RADIUS, fill=False, color="0.2", linewidth=0.6))
     axes[0].set_ylabel("action 2")
     save(figure, path)
 
 
-def _scatter(axis: Axes, points: np.ndarray, color, title: str | None, caption: str) -> None:
+def _shades(color: Any, seeds: int, samples: int) -> np.ndarray:
+    """A shade for each seed's samples, seed by seed, from dark to light around a colour `[seeds * samples, 3]`."""
+    if seeds == 1:
+        return np.tile(color, (samples, 1))
+    dark, light = sns.set_hls_values(color, l=0.25), sns.set_hls_values(color, l=0.75)
+    return np.linspace(dark, light, seeds).repeat(samples, 0)
+
+
+def _scatter(axis: Axes, points: np.ndarray, color: Any, title: str | None, caption: str) -> None:
     beyond = int((np.abs(points) > LIMIT).any(-1).sum())
-    sns.scatterplot(x=points[:, 0], y=points[:, 1], s=6, color=color, linewidth=0, alpha=0.5, ax=axis, rasterized=True)
+    axis.scatter(points[:, 0], points[:, 1], s=4, c=color, linewidth=0, alpha=0.5, rasterized=True)
     axis.plot([-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1], color="0.4", linewidth=0.8, linestyle=":")
     axis.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), aspect="equal", xlabel="action 1", ylabel="")
     axis.set_xticks([-1, 0, 1])
