@@ -119,10 +119,7 @@ class _Command:
 
 def _parse_runs(arguments: Sequence[str], label: str | None) -> _Command:
     early, _ = names_parser().parse_known_args(arguments)
-    requests = _named(early, _chosen_parts(early))
-    inner, _ = names_parser(nested_defaults(map(choose, requests))).parse_known_args(arguments)
-    within = {key: names for key, names in vars(inner).items() if "." in key and names is not None}
-    requests = cross(requests, "names", within)
+    requests, within = _with_policies_inside(_named(early, _chosen_parts(early)), arguments)
     chosen, first = [choose(request) for request in requests], requests[0]
     selections = early.selection or list(dict.fromkeys(names["selection"] for names in chosen))
     defaults = ChainMap(of_preset(first), dict(make_task(early.task, early.backend).defaults))
@@ -146,6 +143,18 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> _Command:
     requests = [dataclasses.replace(request, **common) for request in cross(requests, "options", options)]
     runs, left_out = make_runs(requests, known.skip_impossible)
     return _Command(runs, left_out, known, [*options, *(["backup"] if early.backup else [])])
+
+
+def _with_policies_inside(requests: list[Request], arguments: Sequence[str]) -> tuple[list[Request], set[str]]:
+    """The requests crossed with what is named of policies inside policies, to any depth, and what that was."""
+    within: set[str] = set()
+    while True:
+        inner, _ = names_parser(nested_defaults(map(choose, requests))).parse_known_args(arguments)
+        found = {key: names for key, names in vars(inner).items() if "." in key and names and key not in within}
+        if not found:
+            return requests, within
+        requests = cross(requests, "names", found)
+        within |= set(found)
 
 
 def _options(arguments: Sequence[str], said: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -133,7 +133,7 @@ def report(directory: Path, task: Task, study: str | None) -> str:
 def _figures(directory: Path, task: Task, study: str | None) -> list[str]:
     """The study's own where its runs differ as it says, else the task's, and that of a number swept."""
     own = STUDIES[study].figures if study else ()
-    if own and bool(varied(directory)) == ("sweep" in own):
+    if own and (swept(directory) if "sweep" in own else not varied(directory)):
         return list(own)
     return [*task.figures, *(["sweep"] if swept(directory) else [])]
 

@@ -78,9 +78,15 @@ class RunConfig:
         return self.parts.improvement.needs_critic or any(view.selection.needs_critic for view in self.views)
 
     @property
-    def looks_ahead(self) -> bool:
-        """Whether its critic's target is more than the reward."""
-        return not make_task(self.task, self.backend).one_step or self.parts.backup.has_value
+    def trains_critic(self) -> bool:
+        """Whether it has a critic of its own to train, and none that is given."""
+        return self.needs_critic and self.critic_from is None
+
+    @property
+    def uses_backup(self) -> bool:
+        """Whether its critic's target is more than the reward, or a V of its own is asked."""
+        ahead = self.trains_critic and not make_task(self.task, self.backend).one_step
+        return ahead or (self.needs_critic and self.parts.backup.has_value)
 
     def record(self) -> dict[str, Any]:
         """Everything as plain data."""

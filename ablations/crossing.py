@@ -19,12 +19,18 @@ from core.options import OptionError, flag_of, written
 LONGEST = 200
 #: options that change something only where their owner is there: which, whether a run has it, and it in words
 OWNERS: tuple[tuple[tuple[str, ...], Callable[[RunConfig], bool], str], ...] = (
-    (("backup", "critic.", "trainer.tau", "trainer.critic_lr"), lambda run: run.needs_critic, "trains a critic"),
-    (("backup", "trainer.tau"), lambda run: run.looks_ahead, "looks further ahead than the one step of its task"),
+    (("critic.",), lambda run: run.needs_critic, "asks a critic"),
+    (("trainer.tau",), lambda run: run.trains_critic, "trains a critic"),
+    (
+        ("trainer.critic_lr",),
+        lambda run: run.trains_critic or run.parts.regularizer.learns,
+        "trains anything but a policy",
+    ),
+    (("backup",), lambda run: run.uses_backup, "trains a critic that looks beyond one step, or asks V"),
     (("trainer.bonus_",), lambda run: run.parts.improvement.adds_bonus, "maximises Q"),
     (
         ("trainer.ema_",),
-        lambda run: run.needs_critic and run.parts.backup.needs_policy,
+        lambda run: run.trains_critic and run.parts.backup.needs_policy,
         "has a target policy: no backup asks one",
     ),
     (("regularizer.coef",), lambda run: run.names["regularizer"] != "none", "has a regularizer"),
@@ -56,12 +62,13 @@ def make_runs(requests: Sequence[Request], skip_impossible: bool) -> tuple[list[
     impossible: Counter[str] = Counter()
     for request in requests:
         try:
-            run = _labelled(make_run(request), request)
+            run = make_run(request)
         except OptionError as error:
             if not skip_impossible:
                 raise
             impossible[str(error)] += 1
             continue
+        run = _labelled(run, request)
         runs.setdefault(run.label, run)
     return list(runs.values()), [f"left out, {count}: {reason}" for reason, count in impossible.items()]
 

@@ -58,6 +58,18 @@ CROSSED = {
             for schedule in ("cosine", "vp")
         ),
     ],
+    # the target critic is what these look at, on one step too; a learned multiplier has a rate
+    "--preset awr --trainer.tau 0.1 1": ["awr,trainer.tau=0.1", "awr,trainer.tau=1.0"],
+    "--policy flow --regularizer bc mmd --regularizer.multiplier learned --trainer.critic-lr 0.1 0.2 --bc-only": [
+        "flow-bc",
+        "flow-mmd,trainer.critic-lr=0.1",
+        "flow-mmd,trainer.critic-lr=0.2",
+    ],
+    "--policy perturbed --policy.base distilled cvae --policy.base.base flow --policy.base.base.steps 5 9": [
+        "perturbed-q-max,policy.base=distilled,policy.base.base.steps=5",
+        "perturbed-q-max,policy.base=distilled,policy.base.base.steps=9",
+        "perturbed-q-max,policy.base=cvae",
+    ],
     # of a study too an option is for the runs that have what it is of
     "--study learning-pointmaze --critic.heads 1 3": [
         "bc-diffusion",
@@ -143,6 +155,8 @@ def test_a_critic_goes_to_the_runs_that_ask_one(tmp_path, capsys):
     command = f"--policy gaussian --improvement none q-max --critic-from {critic} {SMALL} --seeds 0"
     cloned, with_q = parse(command.split()).runs
     assert (cloned.critic_from, with_q.critic_from) == (None, str(critic))
+    with pytest.raises(OptionError, match=r"trainer\.tau: of .* none trains a critic"):
+        parse(f"{command} --trainer.tau 0.1 0.2".split())
     with pytest.raises(OptionError, match="asks no critic"):
         parse(f"--policy gaussian --bc-only --critic-from {critic} {SMALL} --seeds 0".split())
 
@@ -151,6 +165,7 @@ def test_a_critic_goes_to_the_runs_that_ask_one(tmp_path, capsys):
     ("command", "figures"),
     [
         ("--study strength --improvement.eta 1 --only gaussian", {"figure.png"}),
+        ("--study strength --improvement.eta 1 --network.activation mish relu --only gaussian", {"figure.png"}),
         ("--study methods --trainer.lr 1e-3 1e-4 --only gaussian-bc", {"figure.png", "sweep.png"}),
         ("--study denoising --network.hidden 8 16 --only vp-T5-epsilon", {"figure.png", "sweep.png"}),
     ],

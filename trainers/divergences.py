@@ -107,6 +107,10 @@ class MMD(SampleDivergence):
     multiplier: str = option("fixed", "coef alone, or a learned multiplier beside it", choices=("fixed", "learned"))
     threshold: float = option(0.05, "the MMD a learned multiplier holds the policy to", above=0)
 
+    @property
+    def learns(self) -> bool:
+        return self.needs_behaviour or self.multiplier == "learned"
+
     def distance(self, ours: Tensor, theirs: Tensor) -> Tensor:
         if self.pre_tanh:
             ours, theirs = (torch.atanh(actions.clamp(-EDGE, EDGE)) for actions in (ours, theirs))

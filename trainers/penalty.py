@@ -58,6 +58,11 @@ class RegularizerConfig(Options):
         """Whether, with these options, its field `behaviour` must hold the configuration of a behaviour model."""
         return False
 
+    @property
+    def learns(self) -> bool:
+        """Whether, with these options, it has parameters of its own, trained beside the policy."""
+        return self.needs_behaviour
+
     def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Regularizer:
         """The regularizer of S = len(init) seeds."""
         raise NotImplementedError
