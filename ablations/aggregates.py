@@ -8,9 +8,11 @@ percentile reaches past the draws there are.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from ablations.statistics import Interval
@@ -128,6 +130,57 @@ def performance_profile(thresholds: np.ndarray, strata: Strata) -> Band:
 
 
 def _within(band: Band) -> Band:
-    """A share and its interval have no place outside [0, 1]."""
+    """A share and its interval have no place outside [0, 1]; draws that all agree do not say how sure that is."""
     share, low, high = band
-    return share, np.clip(low, 0, 1), np.clip(high, 0, 1)
+    unsure = np.where(high > low, 0, np.nan)
+    return share, np.clip(low, 0, 1) + unsure, np.clip(high, 0, 1) + unsure
+
+
+def summarise(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows of rule, run, versus ("" for none), statistic, value, low, high, tasks.
+
+    Against the runs before it: each statistic's difference, over the seeds that both have, and the probability of
+    improvement.
+    """
+    rows = []
+    for rule, read_so in scores.groupby("rule", sort=False):
+        by_run = {run: group for run, group in read_so.groupby("run", sort=False)}
+        for run, group in by_run.items():
+            for name, statistic in STATISTICS.items():
+                rows.append((rule, run, "", name, bootstrap(statistic, strata(group))))
+        for (versus, before), (run, group) in itertools.combinations(by_run.items(), 2):
+            one, other = strata(group), strata(before)
+            improves = probability_of_improvement(one, other)
+            rows.append((rule, run, versus, "probability of improvement", improves))
+            paired = _paired(group, before)
+            if paired is None:
+                continue
+            for name, statistic in STATISTICS.items():
+                rows.append((rule, run, versus, name, difference(statistic, *paired)))
+    columns = ["rule", "run", "versus", "statistic", "value", "low", "high"]
+    frame = pd.DataFrame([(*keys, *interval) for *keys, interval in rows], columns=columns)
+    return frame.assign(tasks=scores["task"].nunique())
+
+
+def profiles(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows of rule, run, score, share, low, high: the share of seeds and tasks above each of a row of scores."""
+    at = np.linspace(min(0.0, scores["value"].min()), max(SOLVED, scores["value"].max()), 41)
+    tables = []
+    for (rule, run), group in scores.groupby(["rule", "run"], sort=False):
+        share, low, high = performance_profile(at, strata(group))
+        tables.append(pd.DataFrame({"rule": rule, "run": run, "score": at, "share": share, "low": low, "high": high}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def strata(scores: pd.DataFrame) -> list[np.ndarray]:
+    """The scores of one run by one rule: an array of seeds for each task, in the order of the tasks' names."""
+    return [group["value"].to_numpy(float) for _, group in scores.groupby("task")]
+
+
+def _paired(one: pd.DataFrame, other: pd.DataFrame) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
+    """Both over the seeds they share, in the same order; None where a task has none."""
+    both = one.merge(other, on=["task", "seed"], suffixes=("_one", "_other"))
+    if both["task"].nunique() < one["task"].nunique():
+        return None
+    paired = [group[["value_one", "value_other"]].to_numpy(float).T for _, group in both.groupby("task")]
+    return [x for x, _ in paired], [y for _, y in paired]

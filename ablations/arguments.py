@@ -219,7 +219,9 @@ def _at_least_one(text: str) -> int:
 
 def refuse_repeated_flags(arguments: Sequence[str]) -> None:
     """The last of a flag said twice would win, without a word."""
-    flags = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    words = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    # `--no-x` says no to the `--x` of a part
+    flags = [f"--{word.removeprefix('--no-')}" if word.startswith("--no-") and "." in word else word for word in words]
     twice = next((flag for flag in flags if flags.count(flag) > 1), None)
     if twice:
         raise OptionError(f"{twice}: said more than once; say it once, with all its values")

@@ -84,12 +84,14 @@ def parse(arguments: Sequence[str]) -> Invocation:
 
 def parse_aggregate(arguments: Sequence[str]) -> tuple[list[Path], Path] | None:
     """The directories to read as one, and where the result goes; None where the command asks for something else."""
+    flags = {word.partition("=")[0] for word in arguments}
+    if "--aggregate" not in flags or flags & {"-h", "--help"}:
+        return None
+    refuse_repeated_flags(arguments)
     parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--aggregate", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, default=_below_runs("aggregate"))
     known, unknown = parser.parse_known_args(arguments)
-    if known.aggregate is None or "--help" in unknown:
-        return None
     if unknown:
         raise OptionError(f"{unknown[0]}: --aggregate reads what is there and takes --out alone; leave it out")
     return known.aggregate, known.out

@@ -18,7 +18,7 @@ import torch
 
 from ablations import groups, progress, protocols, results, runner, statistics
 from ablations.config import RunConfig
-from ablations.figures import FIGURES, swept, varied
+from ablations.figures import FIGURES
 from ablations.studies import STUDIES
 from ablations.table import table
 from core.options import OptionError
@@ -133,9 +133,9 @@ def report(directory: Path, task: Task, study: str | None) -> str:
 def _figures(directory: Path, task: Task, study: str | None) -> list[str]:
     """The study's own where its runs differ as it says, else the task's, and that of a number swept."""
     own = STUDIES[study].figures if study else ()
-    if own and (swept(directory) if "sweep" in own else not varied(directory)):
+    if own and (results.swept(directory) if "sweep" in own else not results.varied(directory)):
         return list(own)
-    return [*task.figures, *(["sweep"] if swept(directory) else [])]
+    return [*task.figures, *(["sweep"] if results.swept(directory) else [])]
 
 
 def claim(runs: Sequence[RunConfig], directory: Path) -> None:

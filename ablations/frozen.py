@@ -10,7 +10,7 @@ from typing import Any
 
 from ablations import results
 from ablations.config import RunConfig
-from core.options import OptionError, flag_of
+from core.options import OptionError, flag_of, written
 from trainers import checkpoint
 from trainers.trainer import Trainer
 
@@ -51,7 +51,7 @@ def _check(run: RunConfig, critic_from: str) -> None:
         for name, stored in record["options"].get(part, {}).items():
             if asked.get(name) != stored:
                 flag = flag_of(f"{part}.{name}")
-                remedy = "leave it out" if stored is None else f"add {flag} {stored}"
+                remedy = "leave it out" if stored is None else f"add {flag} {written(stored)}"
                 raise OptionError(f"{where}: was trained with {flag} {stored}, not {asked.get(name)}; {remedy}")
 
 
@@ -68,8 +68,9 @@ def give(run: RunConfig, trainer: Trainer) -> None:
 def _record(directory: Path, where: str) -> dict[str, Any]:
     try:
         record = results.read_config(directory)
+        record["label"], record["task"], record["seeds"], record["names"], record["options"]
         has_critic = checkpoint.holds_critic(directory / "checkpoint.pt")
-    except (OSError, EOFError, ValueError, RuntimeError, KeyError, pickle.UnpicklingError):
+    except (OSError, EOFError, ValueError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError):
         raise OptionError(f"{where}: not the directory of a run with its config.json and checkpoint.pt") from None
     if not has_critic:
         raise OptionError(f"{where}: {record['label']} trained no critic; name a run that has one, not --bc-only")

@@ -34,8 +34,15 @@ VIEW = ["selection", "sampler"]
 def claim(directory: Path) -> None:
     """Make sure, before training, that `directory` is free and can be made; writes nothing that stays.
 
-    Raises `OptionError` for what is in the way, `OSError` where the system refuses.
+    Raises `OptionError` for what is in the way, also where the system refuses.
     """
+    try:
+        _claim(directory)
+    except OSError as error:
+        raise OptionError(f"--out {directory}: cannot be written ({error.strerror})") from None
+
+
+def _claim(directory: Path) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise OptionError(f"--out {directory}: already exists; name a new directory")
     parent = directory.absolute().parent
@@ -133,3 +140,22 @@ def _git_revision() -> str | None:
         return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def varied(directory: Path) -> dict[str, set[Any]]:
+    """The parts and options by which the runs of a comparison differ, and their values."""
+    values: dict[str, set[Any]] = {}
+    for config in map(read_config, run_directories(directory)):
+        for option, value in config.get("varied", {}).items():
+            values.setdefault(option, set()).add(value)
+    return values
+
+
+def swept(directory: Path) -> str | None:
+    """Of the options by whose number the runs of a comparison differ, the one of most values."""
+    numbers = {
+        option: len(values)
+        for option, values in varied(directory).items()
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    }
+    return max(numbers, key=numbers.__getitem__, default=None)

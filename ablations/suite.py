@@ -6,17 +6,15 @@ against each run before it), `profiles.csv` (the share of scores above each valu
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ablations import aggregates, protocols, results, statistics
 from ablations.figures.profiles import draw_profiles
-from ablations.table import MARK
+from ablations.table import table_over_tasks
 from ablations.views import AS_TRAINED
 from core.options import OptionError
 
@@ -44,6 +42,7 @@ def read(directories: Sequence[Path]) -> pd.DataFrame:
     scores = scores[scores["rule"].map(readings) == scores["run"].nunique() * len(tasks)].reset_index(drop=True)
     for key in (["label", "view"], ["rule"]):
         _say_what_is_lost(found[key], scores[key])
+    _say_what_differs(scores, [_settings(directory) for directory in directories])
     return scores
 
 
@@ -51,6 +50,32 @@ def _say_what_is_lost(found: pd.DataFrame, kept: pd.DataFrame) -> None:
     lost = set(found.itertuples(index=False, name=None)) - set(kept.itertuples(index=False, name=None))
     if lost:
         print(f"not of every task, left out: {', '.join(sorted(map(' '.join, lost)))}", file=sys.stderr)
+
+
+def _say_what_differs(scores: pd.DataFrame, settings: Sequence[dict[str, dict[str, str]]]) -> None:
+    """A label makes runs the same by name alone; and a seed that one run has and another has not pairs nothing."""
+    labels_of: dict[tuple[str, ...], list[str]] = {}
+    for label in scores["label"].unique():
+        of_tasks = [by_label[label] for by_label in settings]
+        keys = sorted(set().union(*of_tasks))
+        differ = tuple(key for key in keys if len({made.get(key) for made in of_tasks}) > 1)
+        labels_of.setdefault(differ, []).append(label)
+    for differ, labels in labels_of.items():
+        if differ:
+            print(f"{', '.join(labels)}: not the same on every task in {', '.join(differ)}", file=sys.stderr)
+    for task, of_task in scores.groupby("task", sort=False):
+        seeds = [set(rows["seed"]) for _, rows in of_task.groupby("run")]
+        if any(one != seeds[0] for one in seeds):
+            print(f"{task}: runs have other seeds than each other; differences are over those of both", file=sys.stderr)
+
+
+def _settings(directory: Path) -> dict[str, dict[str, str]]:
+    """Label -> what the run was made with, as flat text."""
+    found = {}
+    for config in map(results.read_config, results.run_directories(directory)):
+        made = {**config["names"], **config.get("options", {}), "steps": config.get("steps")}
+        found[config["label"]] = {key: str(value) for key, value in pd.json_normalize(made).iloc[0].items()}
+    return found
 
 
 def _of_shared_runs(scores: pd.DataFrame) -> pd.DataFrame:
@@ -88,103 +113,19 @@ def _read_one(directory: Path) -> pd.DataFrame:
     return rows.assign(task=task, view=rows["selection"] + sampled)[["label", "view", "task", "rule", "seed", "value"]]
 
 
-def summarise(scores: pd.DataFrame) -> pd.DataFrame:
-    """Rows of rule, run, versus ("" for none), statistic, value, low, high, tasks.
-
-    Against the runs before it: each statistic's difference, over the seeds that both have, and the probability of
-    improvement.
-    """
-    rows = []
-    for rule, read_so in scores.groupby("rule", sort=False):
-        by_run = {run: group for run, group in read_so.groupby("run", sort=False)}
-        for run, group in by_run.items():
-            for name, statistic in aggregates.STATISTICS.items():
-                rows.append((rule, run, "", name, aggregates.bootstrap(statistic, strata(group))))
-        for (versus, before), (run, group) in itertools.combinations(by_run.items(), 2):
-            one, other = strata(group), strata(before)
-            improves = aggregates.probability_of_improvement(one, other)
-            rows.append((rule, run, versus, "probability of improvement", improves))
-            paired = _paired(group, before)
-            if paired is None:
-                continue
-            for name, statistic in aggregates.STATISTICS.items():
-                rows.append((rule, run, versus, name, aggregates.difference(statistic, *paired)))
-    columns = ["rule", "run", "versus", "statistic", "value", "low", "high"]
-    frame = pd.DataFrame([(*keys, *interval) for *keys, interval in rows], columns=columns)
-    return frame.assign(tasks=scores["task"].nunique())
-
-
-def profiles(scores: pd.DataFrame) -> pd.DataFrame:
-    """Rows of rule, run, score, share, low, high: the share of seeds and tasks above each of a row of scores."""
-    at = np.linspace(min(0.0, scores["value"].min()), max(aggregates.SOLVED, scores["value"].max()), 41)
-    tables = []
-    for (rule, run), group in scores.groupby(["rule", "run"], sort=False):
-        share, low, high = aggregates.performance_profile(at, strata(group))
-        tables.append(pd.DataFrame({"rule": rule, "run": run, "score": at, "share": share, "low": low, "high": high}))
-    return pd.concat(tables, ignore_index=True)
-
-
-def strata(scores: pd.DataFrame) -> list[np.ndarray]:
-    """The scores of one run by one rule: an array of seeds for each task, in the order of the tasks' names."""
-    return [group["value"].to_numpy(float) for _, group in scores.groupby("task")]
-
-
-def _paired(one: pd.DataFrame, other: pd.DataFrame) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
-    """Both over the seeds they share, in the same order; None where a task has none."""
-    both = one.merge(other, on=["task", "seed"], suffixes=("_one", "_other"))
-    if both["task"].nunique() < one["task"].nunique():
-        return None
-    paired = [group[["value_one", "value_other"]].to_numpy(float).T for _, group in both.groupby("task")]
-    return [x for x, _ in paired], [y for _, y in paired]
-
-
 def headline(scores: pd.DataFrame) -> str:
     """The rule that tells most: a mean of ten evaluations where there is one."""
     return next((rule for rule in scores["rule"] if rule != LAST), LAST)
-
-
-def table(aggregate: pd.DataFrame, rules: Sequence[str]) -> str:
-    """For each rule runs down and statistics across, with 95% intervals; marks what differs from the first run."""
-    parts = []
-    for rule in rules:
-        rows = aggregate[aggregate["rule"] == rule]
-        runs = list(dict.fromkeys(rows["run"]))
-        against = rows[rows["versus"] == runs[0]].set_index(["run", "statistic"])
-        texts = {
-            (row.run, row.statistic): _cell(row, against) for row in rows[rows["versus"] == ""].itertuples(index=False)
-        }
-        better = f"P(above {runs[0]})"
-        for run in runs[1:]:
-            chance = against.loc[(run, "probability of improvement")]
-            texts[run, better] = _with_interval(chance["value"], chance["low"], chance["high"], 2)
-        wide = pd.Series(texts).unstack().reindex(runs)
-        wide = wide[[*aggregates.STATISTICS, *([better] if len(runs) > 1 else [])]].fillna("")
-        parts.append(f"score, {rule}\n{wide.rename_axis(index=None, columns=None).to_string()}")
-    marked = f"{MARK.strip()} differs from the first run: the interval of the paired difference leaves out 0"
-    return "\n\n".join([*parts, *([marked] if any(MARK in part for part in parts) else [])])
-
-
-def _cell(row, against: pd.DataFrame) -> str:
-    text = _with_interval(row.value, row.low, row.high, 1)
-    if (row.run, row.statistic) not in against.index:
-        return text + " " * len(MARK)
-    gap = against.loc[(row.run, row.statistic)]
-    return text + (MARK if gap["low"] > 0 or gap["high"] < 0 else " " * len(MARK))
-
-
-def _with_interval(value: float, low: float, high: float, digits: int) -> str:
-    """The value alone where there is no interval. An interval clipped to [0, 1] is not the same on both sides."""
-    return f"{value:.{digits}f}" + ("" if np.isnan(low) else f" ({low:.{digits}f} to {high:.{digits}f})")
 
 
 def carry_out(directories: Sequence[Path], out: Path) -> str:
     """Read, summarise, draw and write into the new directory `out`; returns the table."""
     scores = read(directories)
     results.claim(out)
-    aggregate, shares = summarise(scores), profiles(scores)
+    aggregate, shares = aggregates.summarise(scores), aggregates.profiles(scores)
     rule = headline(scores)
     with results.new_directory(out) as partial:
         for name, rows in (("scores", scores), ("aggregate", aggregate), ("profiles", shares)):
             rows.to_csv(partial / f"{name}.csv", index=False)
         draw_profiles(aggregate, shares, rule, partial / "figure.png")
-    return table(aggregate, list(dict.fromkeys([rule, LAST])))
+    return table_over_tasks(aggregate, list(dict.fromkeys([rule, LAST])))

@@ -1,9 +1,13 @@
-"""The table of a run or a comparison, as text."""
+"""The tables, as text: of a run or a comparison, and of runs over several tasks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+
+from ablations.aggregates import STATISTICS
 
 #: of what differs from the first run
 MARK, EXPLAINED = " *", "differs from {first}: the 95% interval of the difference, paired by seed, leaves out 0"
@@ -40,3 +44,37 @@ def table(summary: pd.DataFrame, reference: dict[str, float], differences: pd.Da
     wide = wide.rename_axis(index="metric", columns=None)
     read = (wide if wide.shape[1] <= MOST_COLUMNS else wide.T).to_string()
     return f"{read}\n\n{MARK.strip()} {EXPLAINED.format(first=runs[0])}" if telling else read
+
+
+def table_over_tasks(aggregate: pd.DataFrame, rules: Sequence[str]) -> str:
+    """For each rule runs down and statistics across, with 95% intervals; marks what differs from the first run."""
+    parts = []
+    for rule in rules:
+        rows = aggregate[aggregate["rule"] == rule]
+        runs = list(dict.fromkeys(rows["run"]))
+        against = rows[rows["versus"] == runs[0]].set_index(["run", "statistic"])
+        texts = {
+            (row.run, row.statistic): _cell(row, against) for row in rows[rows["versus"] == ""].itertuples(index=False)
+        }
+        better = f"P(above {runs[0]})"
+        for run in runs[1:]:
+            chance = against.loc[(run, "probability of improvement")]
+            texts[run, better] = _with_interval(chance["value"], chance["low"], chance["high"], 2)
+        wide = pd.Series(texts).unstack().reindex(runs)
+        wide = wide[[*STATISTICS, *([better] if len(runs) > 1 else [])]].fillna("")
+        parts.append(f"score, {rule}\n{wide.rename_axis(index=None, columns=None).to_string()}")
+    marked = f"{MARK.strip()} differs from the first run: the interval of the paired difference leaves out 0"
+    return "\n\n".join([*parts, *([marked] if any(MARK in part for part in parts) else [])])
+
+
+def _cell(row, against: pd.DataFrame) -> str:
+    text = _with_interval(row.value, row.low, row.high, 1)
+    if (row.run, row.statistic) not in against.index:
+        return text + " " * len(MARK)
+    gap = against.loc[(row.run, row.statistic)]
+    return text + (MARK if gap["low"] > 0 or gap["high"] < 0 else " " * len(MARK))
+
+
+def _with_interval(value: float, low: float, high: float, digits: int) -> str:
+    """The value alone where there is no interval. An interval clipped to [0, 1] is not the same on both sides."""
+    return f"{value:.{digits}f}" + ("" if np.isnan(low) else f" ({low:.{digits}f} to {high:.{digits}f})")

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from records import written
 
+from ablations import results
 from ablations.cli import parse
 from ablations.figures import drawing, sweep
 from core.options import OptionError
@@ -181,7 +182,7 @@ def test_the_number_of_most_values_is_the_one_swept(tmp_path):
     for label, (heads, eta) in values.items():
         written(tmp_path / label, [[1, 2]], [[1, 2]], varied={"critic.heads": heads, "improvement.eta": eta})
     (tmp_path / "comparison.json").write_text(json.dumps({"study": None, "runs": list(values)}))
-    assert sweep.swept(tmp_path) == "improvement.eta"
+    assert results.swept(tmp_path) == "improvement.eta"
 
 
 def test_every_line_is_drawn_in_a_colour_of_its_own():
@@ -223,5 +224,5 @@ def test_without_a_number_there_is_no_sweep(tmp_path, capsys):
     out = tmp_path / "out"
     command = f"--policy gaussian --policy.bound none tanh --bc-only {SMALL} --steps 2 --seeds 0"
     assert main([*command.split(), "--out", str(out)]) == 0
-    assert sweep.swept(out) is None
+    assert results.swept(out) is None
     assert not (out / "sweep.png").exists()

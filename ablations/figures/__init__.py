@@ -11,7 +11,7 @@ from ablations.figures.curves import draw_curves
 from ablations.figures.denoising import draw_denoising
 from ablations.figures.methods import draw_methods
 from ablations.figures.samples import draw_samples
-from ablations.figures.sweep import draw_sweep, swept, varied
+from ablations.figures.sweep import draw_sweep
 
 FIGURES: dict[str, Callable[[Path, pd.DataFrame, Path], None]] = {
     "samples": draw_samples,
@@ -20,4 +20,4 @@ FIGURES: dict[str, Callable[[Path, pd.DataFrame, Path], None]] = {
     "methods": draw_methods,
     "sweep": draw_sweep,
 }
-__all__ = ["FIGURES", "swept", "varied"]
+__all__ = ["FIGURES"]

@@ -12,26 +12,7 @@ from matplotlib.axes import Axes
 from ablations import statistics
 from ablations.crossing import label_of
 from ablations.figures.drawing import HEADLINE, colors_of, grid, legend_above, save, ticks
-from ablations.results import read_config, run_directories
-
-
-def varied(directory: Path) -> dict[str, set[Any]]:
-    """The parts and options by which the runs of a comparison differ, and their values."""
-    values: dict[str, set[Any]] = {}
-    for config in map(read_config, run_directories(directory)):
-        for option, value in config.get("varied", {}).items():
-            values.setdefault(option, set()).add(value)
-    return values
-
-
-def swept(directory: Path) -> str | None:
-    """Of the options by whose number the runs of a comparison differ, the one of most values."""
-    numbers = {
-        option: len(values)
-        for option, values in varied(directory).items()
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    }
-    return max(numbers, key=numbers.__getitem__, default=None)
+from ablations.results import read_config, run_directories, swept
 
 
 def draw_sweep(directory: Path, summary: pd.DataFrame, path: Path) -> None:
