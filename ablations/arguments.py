@@ -17,7 +17,7 @@ from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from ablations.views import selection_name
 from core.fusion import PRECISIONS
-from core.options import OptionError, flag_of
+from core.options import OptionError, flag_of, unknown
 from policies import POLICIES
 from tasks import BACKENDS, make_task
 from trainers import SELECTIONS
@@ -106,9 +106,7 @@ def _among(registry: Mapping[str, Any], name_of: typing.Callable[[str], str] = s
         name = name_of(text)
         if name in registry:
             return text
-        close = difflib.get_close_matches(name, registry, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise argparse.ArgumentTypeError(f"unknown {name!r}, choose from {', '.join(registry)}{hint}")
+        raise argparse.ArgumentTypeError(unknown(name, registry))
 
     return {"type": known, "metavar": "|".join(registry)}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import shlex
 import time
 from collections import ChainMap
@@ -34,7 +33,7 @@ from ablations.crossing import cross, make_runs, refuse_idle, refuse_repeats
 from ablations.parts import CHOICES
 from ablations.presets import PRESETS
 from ablations.studies import STUDIES
-from core.options import OptionError
+from core.options import OptionError, unknown
 from tasks import make_task
 
 
@@ -197,12 +196,9 @@ def _refuse_unknown_only(early: argparse.Namespace, runs: Sequence[RunConfig]) -
     """`--only` names runs of a study."""
     if early.only and early.study is None:
         raise OptionError("--only is of a study; name one with --study, or leave it out")
-    known = [run.label for run in runs]
     for label in early.only:
         if not any(_asked(run.label, [label]) for run in runs):
-            close = difflib.get_close_matches(label, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise OptionError(f"--only: unknown {label!r}, choose from {', '.join(known)}{hint}")
+            raise OptionError(f"--only: {unknown(label, [run.label for run in runs])}")
 
 
 def _asked(label: str, only: Sequence[str]) -> bool:

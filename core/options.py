@@ -7,8 +7,9 @@ deriving from `Options`. The command line, its help and its error messages are m
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,13 @@ def _violation(value: Any, limits: Any) -> str | None:
     if limits["at_most"] is not None and value > limits["at_most"]:
         return f"must be at most {limits['at_most']}"
     return None
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """What is wrong with a name, and what would be accepted."""
+    accepted = list(known)
+    close = difflib.get_close_matches(name, accepted, n=1)
+    return f"unknown {name!r}, choose from {', '.join(accepted)}" + (f"; did you mean {close[0]}?" if close else "")
 
 
 def first_line(error: Exception) -> str:
