@@ -72,4 +72,11 @@ def _out_of_memory(error: RuntimeError) -> bool:
 if __name__ == "__main__":
     # a cluster that takes its machine back asks first
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # whoever read has heard enough; the results are written, and Python would complain once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
