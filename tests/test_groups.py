@@ -107,12 +107,12 @@ def test_a_group_has_a_seed(value, tmp_path, capsys):
 
 def test_what_is_counted_grows_with_the_chain_and_the_batch():
     def of(*options):
-        return memory.of_one_seed(parse([*SMALL, *options]).runs[0], SPEC)
+        return memory.of_one_seed(parse(["--network.hidden", "16", "--network.depth", "1", *options]).runs[0], SPEC)
 
-    base = of("--policy.T", "5")
+    base = of("--policy.T", "5", "--trainer.batch", "16")
     depth, hidden, batch = 1, 16, 16
     kept_by_ten_steps_more = 10 * batch * depth * hidden * 4
-    assert of("--policy.T", "15") - base >= kept_by_ten_steps_more
+    assert of("--policy.T", "15", "--trainer.batch", "16") - base >= kept_by_ten_steps_more
     assert of("--policy.T", "5", "--trainer.batch", "32") > base
 
 
