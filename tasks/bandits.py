@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial import distance
 from torch import Tensor
 
 from core.rng import Rng
@@ -133,5 +134,9 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
     All pairs are counted, so it is a distance between the samples themselves, never negative, and about
     E|x - x'| (1/n + 1/m) between two samples of one distribution.
     """
-    cross, own_x, own_y = (torch.cdist(a, b).mean() for a, b in ((x, y), (x, x), (y, y)))
-    return (2 * cross - own_x - own_y).item()
+    return float(2 * distance.cdist(x, y).mean() - _spread(x) - _spread(y))
+
+
+def _spread(x: Tensor) -> float:
+    """E|x - x'| over all pairs, each with itself too."""
+    return 2 * distance.pdist(x).sum() / len(x) ** 2

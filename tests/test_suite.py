@@ -45,8 +45,7 @@ def test_an_interval_of_the_mean_is_the_normal_one_for_many_seeds():
 
 
 @pytest.mark.parametrize("name", ["mean", "interquartile mean"])
-@pytest.mark.parametrize("spreads", [(10, 10, 10), (10, 1, 1), (10, 1)], ids=str)
-@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize(("seeds", "spreads"), [(3, (10, 10, 10)), (3, (10, 1, 1)), (5, (10, 1))], ids=str)
 def test_intervals_hold_the_truth_as_often_as_they_say(seeds, spreads, name, monkeypatch):
     """Of 300 draws, for one run and for the difference of two alike; the middle half of unlike tasks errs wide."""
     monkeypatch.setattr(aggregates, "RESAMPLES", 500)
