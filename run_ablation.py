@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+if __name__ == "__main__":
+    # in the seconds that imports take an interrupt just ends it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # before torch starts its threads: idle ones that spin make a machine shared with other work several times slower
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -49,8 +54,13 @@ def main(arguments: Sequence[str]) -> int:
             raise
         print(f"run_ablation.py: error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if error.errno is None or isinstance(error, BrokenPipeError):
+            raise
+        print(f"run_ablation.py: error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        print("run_ablation.py: interrupted, nothing written", file=sys.stderr)
+        print("run_ablation.py: interrupted; what was whole is kept, and the same command goes on", file=sys.stderr)
         return 130
     seeds = len(command.runs[0].seeds)
     over = f"mean ± half of the 95% interval over {seeds} seeds" if seeds > 1 else "one seed, no interval"
@@ -70,8 +80,14 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 
 if __name__ == "__main__":
-    # a cluster that takes its machine back asks first
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # a cluster that takes its machine back asks first, and so does a terminal that closes
+    for end in (getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)):
+        if signal.getsignal(end) != signal.SIG_IGN:
+            signal.signal(end, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()

@@ -190,7 +190,17 @@ def _add_field(group: Any, key: str, field: dataclasses.Field, config: type, def
     amount: dict[str, Any] = {"nargs": "+"} if several else {}
     if field.metadata["bare"]:
         amount = {"nargs": "?", "const": field.metadata["bare"]}
-    group.add_argument(flag, dest=key, type=kind, metavar=metavar, help=f"{help}{shown}", **amount)
+    group.add_argument(flag, dest=key, type=_reads(kind), metavar=metavar, help=f"{help}{shown}", **amount)
+
+
+def _reads(kind: type) -> typing.Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' * (kind is int)}number") from None
+
+    return read
 
 
 class _YesNo(argparse.Action):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import secrets
 import shlex
 import time
 from collections import ChainMap
@@ -97,7 +98,8 @@ def parse_aggregate(arguments: Sequence[str]) -> tuple[list[Path], Path] | None:
 
 
 def _below_runs(name: str) -> Path:
-    return Path("runs") / f"{name[:80]}-{time.strftime('%m%d-%H%M%S')}"
+    # two commands may begin in one second
+    return Path("runs") / f"{name[:80]}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 def _commands(study: str | None) -> list[tuple[str | None, list[str]]]:

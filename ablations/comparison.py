@@ -6,9 +6,8 @@ What was cut off goes on where it stopped when the same command is given again w
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,21 +49,19 @@ def carry_out(
     task = make_task(runs[0].task, runs[0].backend)
     task.prepare()
     if len(runs) == 1 and study is None:
-        interrupted, table = _carry_out(
-            runs[0], task, device, directory, at_once, lambda partial: report(partial, task, study)
-        )
-        return Ended(table, interrupted)
+        interrupted = not _is_done(directory) and _carry_out(runs[0], task, device, directory, at_once)
+        return Ended(report(directory, task, study), interrupted)
     directory.mkdir(parents=True, exist_ok=True)
     results.write_json(directory / "comparison.json", {"study": study, "runs": [run.label for run in runs]})
     failures, interrupted = [], False
     due = [run for run in runs if not only or run.label in only]
     for number, run in enumerate(due, 1):
-        if _is_done(directory, run.label):
+        if _is_done(directory / run.label):
             continue
         if len(due) > 1:
             print(f"{run.label}: {number} of {len(due)}", file=sys.stderr)
         try:
-            interrupted, _ = _carry_out(run, task, device, directory / run.label, at_once)
+            interrupted = _carry_out(run, task, device, directory / run.label, at_once)
         except runner.Diverged as error:
             failures.append(str(error))
             continue
@@ -77,21 +74,11 @@ def carry_out(
     return Ended(report(directory, task, study), interrupted, tuple(failures))
 
 
-def _carry_out(
-    run: RunConfig,
-    task: Task,
-    device: torch.device,
-    directory: Path,
-    at_once: int | None,
-    finish: Callable[[Path], str] = lambda partial: "",
-) -> tuple[bool, str]:
-    """Make the directory of one run; returns whether it was interrupted, and what `finish` made of it."""
+def _carry_out(run: RunConfig, task: Task, device: torch.device, directory: Path, at_once: int | None) -> bool:
+    """Make the directory of one run; returns whether it was interrupted."""
     try:
         with results.new_directory(directory) as partial:
             interrupted = groups.carry_out(run, task.under(run.transforms), device, partial, directory, at_once)
-            finished = finish(partial)
-            # what an interrupted run left is kept until there is something in its place
-            shutil.rmtree(directory, ignore_errors=True)
     except runner.Diverged:
         progress.clear(directory)
         raise
@@ -99,15 +86,16 @@ def _carry_out(
         print(f"{run.label}: interrupted; the same command with the same --out goes on", file=sys.stderr)
     else:
         progress.clear(directory)
-    return interrupted, finished
+    return interrupted
 
 
-def _is_done(directory: Path, label: str) -> bool:
+def _is_done(place: Path) -> bool:
     """Whether the run is there and whole; says what becomes of one that is there."""
-    if not (directory / label).exists():
+    if not (place / "config.json").exists():
         return False
-    interrupted = results.read_config(directory / label)["interrupted"]
-    print(f"{label}: {'was interrupted' if interrupted else 'already there'}", file=sys.stderr)
+    config = results.read_config(place)
+    interrupted = config["interrupted"]
+    print(f"{config['label']}: {'was interrupted' if interrupted else 'already there'}", file=sys.stderr)
     return not interrupted
 
 
@@ -148,8 +136,6 @@ def claim(runs: Sequence[RunConfig], directory: Path) -> None:
 
 def _claim(runs: Sequence[RunConfig], directory: Path) -> None:
     if len(runs) == 1 and (directory / "config.json").is_file():
-        if not _readable(directory)["interrupted"]:
-            results.claim(directory)
         _refuse_others(directory, directory, runs[0])
         return
     if not (directory / "comparison.json").is_file():
@@ -170,7 +156,10 @@ def _refuse_others(directory: Path, place: Path, run: RunConfig) -> None:
     """Raise `OptionError` where the run in `place`, within `directory`, is not the one asked for."""
     asked = json.loads(json.dumps(run.record()))
     there = _readable(place)
-    changed = [key for key, value in asked.items() if key not in ("views", "varied") and there.get(key) != value]
+    # groups of seeds that were not begun when it was interrupted
+    begun = there["interrupted"] and "groups" in there and set(there["seeds"]) <= set(asked["seeds"])
+    apart = {"views", "varied", *(["seeds"] if begun else [])}
+    changed = [key for key, value in asked.items() if key not in apart and there.get(key) != value]
     without_cost = [[{**view, "forwards": None} for view in record["views"]] for record in (there, asked)]
     changed += ["views"] if without_cost[0] != without_cost[1] else []
     if changed:

@@ -68,9 +68,9 @@ def give(run: RunConfig, trainer: Trainer) -> None:
 def _record(directory: Path, where: str) -> dict[str, Any]:
     try:
         record = results.read_config(directory)
-        record["label"], record["task"], record["seeds"], record["names"], record["options"]
+        record["label"], record["task"], set(record["seeds"]), record["names"], record["options"]
         has_critic = checkpoint.holds_critic(directory / "checkpoint.pt")
-    except (OSError, EOFError, ValueError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError):
+    except (OSError, EOFError, ValueError, RuntimeError, LookupError, TypeError, pickle.UnpicklingError):
         raise OptionError(f"{where}: not the directory of a run with its config.json and checkpoint.pt") from None
     if not has_critic:
         raise OptionError(f"{where}: {record['label']} trained no critic; name a run that has one, not --bc-only")

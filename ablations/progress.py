@@ -49,7 +49,10 @@ class Progress:
             stored = torch.load(self.path, weights_only=True, map_location="cpu")
         except (OSError, EOFError, LookupError, RuntimeError, ValueError, pickle.UnpicklingError):
             return
+        if not isinstance(stored, dict) or "of" not in stored:
+            return
         if stored["of"] != self._of:
+            self._put_aside(stored["of"])
             return
         checkpoint.put(stored["checkpoint"], outcome.trainer, outcome.rng)
         if outcome.stopping:
@@ -58,6 +61,13 @@ class Progress:
         outcome.losses = [(step, _arrays(losses)) for step, losses in stored["losses"]]
         outcome.seconds = stored["seconds"]
         print(f"{self._label}: goes on from step {outcome.trainer.step}", file=sys.stderr)
+
+    def _put_aside(self, other: str) -> None:
+        (run, made_by, _), (asked, now, _) = json.loads(other), json.loads(self._of)
+        differ = [name for name in now if made_by.get(name) != now[name]]
+        what = ", ".join([*differ, *(["options"] if run != asked else [])]) or "compilation"
+        aside = self.path.replace(self.path.with_suffix(".other"))
+        print(f"{self._label}: begins anew; what was kept is of other {what}, now {aside.name}", file=sys.stderr)
 
     def keep(self, outcome: Outcome, *, done: bool = False) -> None:
         """Write the file if it is time; `done`: also where a run that was long enough to need one has ended."""
@@ -77,14 +87,14 @@ class Progress:
         }
         try:
             checkpoint.write(stored, self.path)
-        except (OSError, RuntimeError) as error:  # torch's own where the disk is full
+        except OSError as error:
             print(f"{self._label}: cannot write {self.path} ({first_line(error)}); trains on", file=sys.stderr)
         self._written = time.monotonic()
 
 
 def clear(directory: Path) -> None:
     """Remove what was kept of the run that is, or would have been, in `directory`, and what it was killed over."""
-    own = re.compile(rf"\.{re.escape(directory.name)}(\.\d+\.(progress|partial)|-\w{{8}})")
+    own = re.compile(rf"\.{re.escape(directory.name)}(\.\d+\.(progress|partial|other)|-\w{{8}})")
     for path in filter(lambda path: own.fullmatch(path.name), directory.parent.iterdir()):
         if path.is_dir():
             shutil.rmtree(path)

@@ -45,23 +45,34 @@ def claim(directory: Path) -> None:
 def _claim(directory: Path) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise OptionError(f"--out {directory}: already exists; name a new directory")
+    if directory.is_symlink() and not directory.exists():
+        raise OptionError(f"--out {directory}: is a link to nothing; name a new directory")
+    if directory.is_mount():
+        raise OptionError(f"--out {directory}: is a file system of its own; name a new directory in it")
     parent = directory.absolute().parent
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise OptionError(f"--out {directory}: cannot be written, {parent} is not a writable directory")
-    tempfile.TemporaryDirectory(dir=parent).cleanup()
+    tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=parent).cleanup()
 
 
 @contextmanager
 def new_directory(directory: Path) -> Iterator[Path]:
-    """A fresh directory to fill; it takes the name `directory` when the block ends well, and vanishes otherwise."""
+    """A fresh directory to fill, which takes the name `directory` when the block ends well, and vanishes otherwise.
+
+    Where there is one already, its files take the place of those of their names, the record last.
+    """
     directory.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     partial.chmod(0o755)
     try:
         yield partial
-        partial.rename(directory)
+        if directory.exists():
+            for path in sorted(partial.iterdir(), key=lambda path: path.name == "config.json"):
+                path.replace(directory / path.name)
+        else:
+            partial.rename(directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -133,13 +144,18 @@ def environment() -> dict[str, Any]:
 
 @functools.cache
 def _git_revision() -> str | None:
-    """The revision of the code when first asked, with a + where the tree has changes; None outside a checkout."""
-    here = Path(__file__).resolve().parent
+    """The revision of the code when first asked, with a + where the code has changes; None outside a checkout."""
+    here = Path(__file__).resolve().parent.parent
     try:
-        call = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+        revision = _git(here, "rev-parse", "--short=12", "HEAD")
+        return revision + ("+" if _git(here, "status", "--porcelain", "-uno", "--", "*.py", "*.cpp") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _git(checkout: Path, *arguments: str) -> str:
+    call = ["git", "-C", str(checkout), *arguments]
+    return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def varied(directory: Path) -> dict[str, set[Any]]:

@@ -12,6 +12,7 @@ import hashlib
 import math
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -44,7 +45,12 @@ def library(dtype: torch.dtype, half: bool = False) -> ctypes.CDLL:
     command, built = _recipe(dtype, half)
     if not built.exists():
         _build(command, built)
-    loaded = ctypes.CDLL(str(built))
+    try:
+        loaded = ctypes.CDLL(str(built))
+    except OSError as error:
+        # built anew the next time, should that help
+        built.unlink(missing_ok=True)
+        raise NoCompiler(f"its library does not load: {error}") from None
     for name, kinds in SIGNATURES.items():
         kernel = getattr(loaded, name)
         kernel.argtypes = [{"p": ctypes.c_void_p, "n": ctypes.c_long, "x": SCALARS[dtype][1]}[k] for k in kinds]
@@ -67,18 +73,22 @@ def is_built(dtype: torch.dtype) -> bool:
 
 def _recipe(dtype: torch.dtype, half: bool) -> tuple[list[str], Path]:
     """The compiler's command, and where its output is kept."""
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "c++")), None)
-    if compiler is None or shutil.which(compiler) is None:
-        raise NoCompiler("none found")
+    named = shlex.split(os.environ.get("CXX", ""))
+    compiler = named or [name for name in ("g++", "c++") if shutil.which(name)][:1]
+    if not compiler or shutil.which(compiler[0]) is None:
+        raise NoCompiler(f"CXX is {named[0]}, which is not there" if named else "none found")
     # torch's own OpenMP runtime, so that there is one pool of threads and not two
     runtime = [str(path) for path in (Path(torch.__file__).parent / "lib").glob("libgomp*.so*")][:1]
-    command = [compiler, "-O3", "-march=native", "-fno-math-errno", "-std=c++17", "-fPIC", "-shared", "-fopenmp"]
+    command = [*compiler, "-O3", "-march=native", "-fno-math-errno", "-std=c++17", "-fPIC", "-shared", "-fopenmp"]
     command += [f"-DT={SCALARS[dtype][0]}", *["-DHALF"] * half, str(SOURCE), *runtime]
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
+    try:
+        version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, errors="replace").stdout
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except (OSError, RuntimeError) as error:
+        raise NoCompiler(str(error)) from None
     machine = platform.machine() + _processor()
     key = hashlib.sha256("\n".join([*command, version, machine, SOURCE.read_text()]).encode()).hexdigest()[:20]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "policy-ablation"
-    return command, cache / f"kernels-{key}.so"
+    return command, home / "policy-ablation" / f"kernels-{key}.so"
 
 
 def _processor() -> str:
@@ -95,7 +105,7 @@ def _build(command: list[str], to: Path) -> None:
         to.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=to.parent) as place:
             out = Path(place) / to.name
-            done = subprocess.run([*command, "-o", str(out)], capture_output=True, text=True)
+            done = subprocess.run([*command, "-o", str(out)], capture_output=True, text=True, errors="replace")
             if done.returncode:
                 raise NoCompiler((done.stderr.strip().splitlines() or ["the compiler failed"])[-1])
             out.replace(to)

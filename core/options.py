@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+#: of whole numbers
+LARGEST = 2**31 - 1
+
 
 class OptionError(ValueError):
     """A value the user gave cannot be used; the message names it and says what would be accepted."""
@@ -71,6 +74,8 @@ def _violation(value: Any, limits: Any) -> str | None:
         return None
     if not math.isfinite(value):
         return "must be a finite number"
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return f"must be at most {LARGEST}"
     if limits["at_least"] is not None and value < limits["at_least"]:
         return f"must be at least {limits['at_least']}"
     if limits["above"] is not None and value <= limits["above"]:

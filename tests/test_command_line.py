@@ -31,7 +31,7 @@ BAD = {
     "--policy zebra": "choose from diffusion, gaussian, cvae",
     "--policy diffusion diffusion": "--policy: diffusion named more than once",
     "--policy.T 0": "--policy.T must be at least 1, got 0",
-    "--policy.T many": "--policy.T: invalid int value: 'many'",
+    "--policy.T many": "--policy.T: 'many' is not a whole number",
     "--policy.time-dim 5": "--policy.time-dim must be even",
     "--policy.schedule square": "--policy.schedule must be one of vp, cosine, linear,",
     "--seeds 1 1": "--seeds: 1 named more than once",
@@ -87,6 +87,9 @@ BAD = {
     "--early-stop": "--early-stop compares evaluations and there is one, at the end; add --eval-every",
     "--early-stop --eval-every 10 --regularizer none": "goes by a BC loss, and --regularizer none has none",
     "--policy perturbed --policy.base distilled --policy.base.base mixture": "base must be a policy class",
+    "--steps 1.5": "--steps: '1.5' is not a whole number",
+    "--trainer.batch 99999999999999999999": "--trainer.batch must be at most 2147483647",
+    "--selection argmax-q:candidates=9999999999": "must be at most 2147483647",
     "--policy.T 5 --policy.T 7": "--policy.T: said more than once; say it once, with all its values",
     "--policy.clip yes yes": "--policy.clip: yes named more than once",
     "--selection argmax-q --selection.candidates 5 10": "'10' after --selection.candidates, which takes no more values",
@@ -124,18 +127,22 @@ def test_places_that_cannot_be_written(tmp_path, capsys):
     (full / "precious").write_text("kept")
     a_file = tmp_path / "file"
     a_file.write_text("kept")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nothing")
     for out, reason in [
         (full, "already exists"),
         (a_file, "already exists"),
         (a_file / "below", "not a writable"),
         (tmp_path / ("long" * 99), "File name too long"),
+        (tmp_path / ("long" * 62), "File name too long"),
+        (link, "is a link to nothing"),
     ]:
         assert main(["--out", str(out)]) == 2
         error = capsys.readouterr().err
         assert error.startswith(f"run_ablation.py: error: --out {out}: ")
         assert reason in error
         assert error.count("\n") == 1
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full", "precious"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full", "link", "precious"]
 
 
 def test_as_a_program(tmp_path):

@@ -252,6 +252,22 @@ def test_without_a_compiler_one_line_says_so(monkeypatch, tmp_path):
     assert not fusion.fused()
 
 
+@needs_compiler
+def test_a_library_that_does_not_load_is_none(monkeypatch, tmp_path):
+    compiler = tmp_path / "compiler"
+    compiler.write_text('#!/bin/sh\nfor last; do :; done; echo garbage > "$last"\n')
+    compiler.chmod(0o700)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native.library.cache_clear()
+    try:
+        note = runner.fuse_if_it_pays("on", parse([]).runs, torch.device("cpu"))
+    finally:
+        native.library.cache_clear()
+    assert "its library does not load" in note
+    assert not list(tmp_path.rglob("*.so"))
+
+
 @pytest.mark.parametrize(("lead", "threads"), [(1, 1), (1, 2), (5, 2), (3, 16), (16, 4), (10, 3)])
 def test_pieces_keep_all_threads_busy(lead, threads):
     units = lead * native.pieces(lead, threads)

@@ -81,8 +81,49 @@ def test_what_ctrl_c_left_goes_on_in_its_place(tmp_path, monkeypatch, capsys):
     assert "already holds diffusion-q-max with other options" in capsys.readouterr().err
     assert main([*command, *out]) == 0
     assert files(tmp_path / "out") == files(tmp_path / "whole")
-    assert main([*command, *out]) == 2
-    assert "already exists" in capsys.readouterr().err
+    assert main([*command, *out]) == 0
+    assert "already there" in capsys.readouterr().err
+
+
+def test_what_fails_after_training_leaves_the_run(tmp_path, monkeypatch, capsys):
+    command = [*COMMANDS["a value"].split(), *SMALL, "--out", str(tmp_path / "out")]
+    for failure in (
+        RuntimeError("a figure"),
+        KeyboardInterrupt(),
+        OSError(28, "No space left on device", "figure.png"),
+    ):
+
+        def fail(*arguments, failure=failure):
+            raise failure
+
+        with monkeypatch.context() as patch:
+            patch.setattr(comparison, "report", fail)
+            if isinstance(failure, RuntimeError):
+                with pytest.raises(RuntimeError):
+                    main(command)
+            else:
+                assert main(command) == (130 if isinstance(failure, KeyboardInterrupt) else 1)
+        assert json.loads((tmp_path / "out" / "config.json").read_text())["interrupted"] is False
+    assert "figure.png: No space left on device" in capsys.readouterr().err
+    assert main(command) == 0
+    assert "already there" in capsys.readouterr().err
+
+
+def test_groups_of_seeds_go_on_and_files_of_others_stay(tmp_path, monkeypatch, capsys):
+    command = [*COMMANDS["groups of seeds"].replace("--seeds 0 1", "--seeds 0 1 2").split(), *SMALL]
+    out = ["--out", str(tmp_path / "out")]
+    assert main([*command, "--out", str(tmp_path / "whole")]) == 0
+    with monkeypatch.context() as patch:
+        cut_off(patch, 9, KeyboardInterrupt())
+        assert main([*command, *out]) == 130
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["interrupted"]
+    assert len(config["seeds"]) < 3
+    (tmp_path / "out" / "notes.md").write_text("mine")
+    assert main([*command, *out]) == 0
+    assert (tmp_path / "out" / "notes.md").read_text() == "mine"
+    (tmp_path / "out" / "notes.md").unlink()
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
 def test_what_a_killed_run_left_goes_when_the_run_is_there(tmp_path):
@@ -124,4 +165,8 @@ def test_what_is_not_its_own_is_not_taken_up(change, tmp_path, monkeypatch, caps
         (tmp_path / "out" / ".gaussian-bc.0.progress").write_bytes(b"half of it")
     capsys.readouterr()
     assert main([*command, *out]) == 0
-    assert "goes on" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "goes on" not in said
+    if change == "code":
+        assert "begins anew; what was kept is of other git, now .gaussian-bc.0.other" in said
+    assert not list((tmp_path / "out").glob(".*"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from core.options import first_line
 from core.rng import SeedRng
 from critics.backups import ValueBackup
 from trainers.trainer import Trainer
@@ -32,7 +34,10 @@ def of(trainer: Trainer, rng: SeedRng) -> dict[str, Any]:
 def write(content: dict[str, Any], path: Path) -> None:
     """Write beside, then rename: a file is whole or not there."""
     partial = path.with_suffix(".partial")
-    torch.save(content, partial)
+    try:
+        torch.save(content, partial)
+    except RuntimeError as error:  # torch's own where the disk is full
+        raise OSError(errno.EIO, first_line(error), str(path)) from None
     partial.replace(path)
 
 
