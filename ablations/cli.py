@@ -20,15 +20,9 @@ from typing import Any
 import torch
 
 from ablations import frozen
-from ablations.arguments import (
-    Parser,
-    explain_unknown,
-    full_parser,
-    names_parser,
-    nested_defaults,
-    refuse_repeated_flags,
-)
+from ablations.arguments import Parser, full_parser, names_parser, nested_defaults
 from ablations.budget import Budget, default_budget
+from ablations.complaints import explain_unknown, refuse_repeated_flags
 from ablations.config import Request, RunConfig, choose, of_preset
 from ablations.crossing import cross, make_runs, refuse_idle, refuse_repeats
 from ablations.parts import CHOICES

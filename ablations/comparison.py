@@ -156,6 +156,7 @@ def _refuse_others(directory: Path, place: Path, run: RunConfig) -> None:
     """Raise `OptionError` where the run in `place`, within `directory`, is not the one asked for."""
     asked = json.loads(json.dumps(run.record()))
     there = _readable(place)
+    results.load_run(place)
     # groups of seeds that were not begun when it was interrupted
     begun = there["interrupted"] and "groups" in there and set(there["seeds"]) <= set(asked["seeds"])
     apart = {"views", "varied", *(["seeds"] if begun else [])}
@@ -163,7 +164,9 @@ def _refuse_others(directory: Path, place: Path, run: RunConfig) -> None:
     without_cost = [[{**view, "forwards": None} for view in record["views"]] for record in (there, asked)]
     changed += ["views"] if without_cost[0] != without_cost[1] else []
     if changed:
-        other = ", ".join(changed)
+        here, new = results.settings(there), results.settings(asked)
+        named = [f"{key} ({here.get(key)}, not {value})" for key, value in new.items() if here.get(key) != value]
+        other = ", ".join([*named, *(key for key in changed if key not in ("names", "options", "steps"))])
         raise OptionError(f"--out {directory}: already holds {run.label} with other {other}; name a new one")
 
 
@@ -172,5 +175,5 @@ def _readable(place: Path) -> dict[str, Any]:
         config = results.read_config(place)
         config["interrupted"], config["views"]
     except (OSError, ValueError, LookupError, TypeError):
-        raise OptionError(f"--out: {place}/config.json is not that of a run; name a new directory") from None
+        raise OptionError(f"--out: {place}/config.json is not that of a run; remove {place} and repeat") from None
     return config

@@ -103,12 +103,20 @@ def load_metrics(directory: Path) -> pd.DataFrame:
 
 
 def load_run(run: Path) -> pd.DataFrame:
-    """The metrics of one run; `run` names it and the view."""
-    frame = pd.read_csv(run / "metrics.csv")
+    """The metrics of one run; `run` names it and the view. Raises `OptionError` where they cannot be read."""
+    try:
+        return _load_run(run)
+    except (OSError, ValueError, LookupError, TypeError):
+        raise OptionError(f"{run}: its metrics.csv cannot be read; remove that directory and repeat") from None
+
+
+def _load_run(run: Path) -> pd.DataFrame:
+    frame = pd.read_csv(run / "metrics.csv", dtype={"value": float})
     config = read_config(run)
-    names = [config["label"]] * len(config["views"])
+    label = config["label"] + (f" (interrupted at {config['steps_done']})" if config["interrupted"] else "")
+    names = [label] * len(config["views"])
     if len(names) > 1:
-        names = [f"{config['label']} {view['label']}" for view in config["views"]]
+        names = [f"{label} {view['label']}" for view in config["views"]]
     keys = [(view["selection_label"], view["sampler_label"]) for view in config["views"]]
     of_view = dict(zip(keys, names, strict=True))
     rows = zip(frame["selection"], frame["sampler"], strict=True)
@@ -118,6 +126,12 @@ def load_run(run: Path) -> pd.DataFrame:
 def read_config(run: Path) -> dict[str, Any]:
     """The record of the run in this directory."""
     return json.loads((run / "config.json").read_text())
+
+
+def settings(record: dict[str, Any]) -> dict[str, str]:
+    """What a run was made with, as flat text: parts, `part.option`, steps."""
+    made = {**record["names"], **record.get("options", {}), "steps": record.get("steps")}
+    return {key: str(value) for key, value in pd.json_normalize(made).iloc[0].items()}
 
 
 def run_directories(directory: Path) -> list[Path]:

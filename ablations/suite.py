@@ -70,12 +70,9 @@ def _say_what_differs(scores: pd.DataFrame, settings: Sequence[dict[str, dict[st
 
 
 def _settings(directory: Path) -> dict[str, dict[str, str]]:
-    """Label -> what the run was made with, as flat text."""
-    found = {}
-    for config in map(results.read_config, results.run_directories(directory)):
-        made = {**config["names"], **config.get("options", {}), "steps": config.get("steps")}
-        found[config["label"]] = {key: str(value) for key, value in pd.json_normalize(made).iloc[0].items()}
-    return found
+    """Label -> what the run was made with."""
+    configs = map(results.read_config, results.run_directories(directory))
+    return {config["label"]: results.settings(config) for config in configs}
 
 
 def _of_shared_runs(scores: pd.DataFrame) -> pd.DataFrame:
@@ -100,6 +97,8 @@ def _read_one(directory: Path) -> pd.DataFrame:
         task, unfinished = next(iter(runs.values()))["task"], [name for name in runs if runs[name]["interrupted"]]
         metrics = statistics.final(results.load_metrics(directory))
         chosen = protocols.by_protocol(directory).rename(columns={"protocol": "rule"})
+    except OptionError as error:
+        raise OptionError(f"--aggregate: {error}") from None
     except (OSError, ValueError, LookupError, TypeError, StopIteration):
         raise OptionError(f"--aggregate: {directory} is not the directory of a run or comparison") from None
     if unfinished:

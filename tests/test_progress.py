@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ablations import comparison, progress, runner
+from ablations import comparison, progress, results, runner
 from run_ablation import main
 from trainers.trainer import Trainer
 
@@ -76,9 +76,10 @@ def test_what_ctrl_c_left_goes_on_in_its_place(tmp_path, monkeypatch, capsys):
         cut_off(patch, 3, KeyboardInterrupt())
         assert main([*command, *out]) == 130
     assert json.loads((tmp_path / "out" / "config.json").read_text())["steps_done"] == 60
+    assert set(results.load_metrics(tmp_path / "out")["run"]) == {"diffusion-q-max (interrupted at 60)"}
     capsys.readouterr()
     assert main([*command, "--trainer.lr", "1e-3", *out]) == 2
-    assert "already holds diffusion-q-max with other options" in capsys.readouterr().err
+    assert "already holds diffusion-q-max with other trainer.lr (0.0003, not 0.001)" in capsys.readouterr().err
     assert main([*command, *out]) == 0
     assert files(tmp_path / "out") == files(tmp_path / "whole")
     assert main([*command, *out]) == 0

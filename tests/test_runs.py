@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -85,6 +86,13 @@ def test_a_comparison_cut_off_goes_on_where_it_stopped(tmp_path, monkeypatch, ca
     assert "already holds gaussian-bc with other precision" in capsys.readouterr().err
     assert run(tmp_path, command)[0] == 0
     assert kept == (tmp_path / "out" / "gaussian-bc" / "config.json").stat().st_mtime_ns
+    for damage in ("", "half a line", "step,value\n1,x\n"):
+        metrics = tmp_path / "out" / "gaussian-bc" / "metrics.csv"
+        metrics.write_text(damage)
+        assert run(tmp_path, command)[0] == 2
+        assert "gaussian-bc: its metrics.csv cannot be read; remove that directory" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "out" / "gaussian-bc")
+    assert run(tmp_path, command)[0] == 0
     assert set(pd.read_csv(tmp_path / "out" / "summary.csv")["label"]) == {"gaussian-bc", "cvae-bc"}
 
 
@@ -155,7 +163,7 @@ def test_a_config_of_something_else_is_one_line(content, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "config.json").write_text(content)
     assert run(tmp_path, "--policy gaussian")[0] == 2
-    assert "out/config.json is not that of a run; name a new directory" in capsys.readouterr().err
+    assert "out/config.json is not that of a run; remove" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["config.json"]
 
 

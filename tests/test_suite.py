@@ -184,7 +184,7 @@ def test_what_cannot_be_read_together_is_one_line(two_tasks, tmp_path, capsys):
     others = comparison(tmp_path / "others", "antmaze-umaze-v0", {"else": [1, 2]})
     halfway = comparison(tmp_path / "halfway", "halfcheetah-medium-v2", {"bc": [1, 2], "q": [1, 2]})
     config = json.loads((halfway / "q" / "config.json").read_text())
-    (halfway / "q" / "config.json").write_text(json.dumps({**config, "interrupted": True}))
+    (halfway / "q" / "config.json").write_text(json.dumps({**config, "interrupted": True, "steps_done": 1}))
     broken = comparison(tmp_path / "broken", "halfcheetah-medium-v2", {"bc": [1, 2]})
     (broken / "bc" / "config.json").write_text("[1]")
     (tmp_path / "empty").mkdir()
