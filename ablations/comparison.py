@@ -5,6 +5,7 @@ What was cut off goes on where it stopped when the same command is given again w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -68,8 +69,10 @@ def carry_out(
         if interrupted:
             break
     if not results.run_directories(directory):
-        (directory / "comparison.json").unlink()
-        directory.rmdir()
+        (directory / "comparison.json").unlink(missing_ok=True)
+        # what others keep or make in it stays
+        with contextlib.suppress(OSError):
+            directory.rmdir()
         raise runner.Diverged("; ".join(failures))
     return Ended(report(directory, task, study), interrupted, tuple(failures))
 
