@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from records import written
 
-from ablations import results
+from ablations import results, statistics
 from ablations.cli import parse
-from ablations.figures import drawing, sweep
+from ablations.figures import curves, drawing, sweep
 from core.options import OptionError
 from run_ablation import main
 
@@ -183,6 +183,13 @@ def test_the_number_of_most_values_is_the_one_swept(tmp_path):
         written(tmp_path / label, [[1, 2]], [[1, 2]], varied={"critic.heads": heads, "improvement.eta": eta})
     (tmp_path / "comparison.json").write_text(json.dumps({"study": None, "runs": list(values)}))
     assert results.swept(tmp_path) == "improvement.eta"
+
+
+@pytest.mark.parametrize("scores", [[[5.0]], [[5.0, 5.0]] * 2, [[1.0, 2.0], [3.0, 4.0]]])
+def test_curves_are_drawn_of_whatever_there_is(scores, tmp_path):
+    run = written(tmp_path / "run", scores, [[0.1] * len(scores[0])] * len(scores))
+    curves.draw_curves(run, statistics.summarise(results.load_metrics(run)), tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 5_000
 
 
 def test_every_line_is_drawn_in_a_colour_of_its_own():

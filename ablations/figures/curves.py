@@ -13,11 +13,12 @@ from ablations.figures.drawing import colors_of, grid, legend_above, save
 
 
 def draw_curves(directory: Path, summary: pd.DataFrame, path: Path) -> None:
-    """Metrics that change against training steps: the mean over seeds, thick, and each seed, thin; a colour a run."""
+    """Metrics that change, if any does, against training steps: the mean over seeds, thick, and each seed, thin; a colour a run."""
     metrics = results.load_metrics(directory)
     changes = metrics.groupby("metric", sort=False)["value"].nunique() > 1
     # the score is the return on another scale
     shown = [metric for metric in changes.index if changes[metric] and (metric, "score" in changes) != ("return", True)]
+    shown = shown or list(changes.index)
     colors = colors_of(summary["run"])
     figure, axes = grid(len(shown[:4]), height=3.2, share=False)
     for axis, metric in zip(axes, shown, strict=False):
