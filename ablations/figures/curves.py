@@ -13,7 +13,7 @@ from ablations.figures.drawing import colors_of, grid, legend_above, save
 
 
 def draw_curves(directory: Path, summary: pd.DataFrame, path: Path) -> None:
-    """Metrics that change, if any does, against training steps: the mean over seeds, thick, and each seed, thin; a colour a run."""
+    """Metrics that change (all, if none does) against training steps: the mean, thick, and each seed, thin."""
     metrics = results.load_metrics(directory)
     changes = metrics.groupby("metric", sort=False)["value"].nunique() > 1
     # the score is the return on another scale
@@ -25,7 +25,7 @@ def draw_curves(directory: Path, summary: pd.DataFrame, path: Path) -> None:
         for (name, _), line in metrics[metrics["metric"] == metric].groupby(["run", "seed"], sort=False):
             axis.plot(line["step"], line["value"], color=colors[name], linewidth=0.7, alpha=0.5)
         for name, line in summary[summary["metric"] == metric].groupby("run", sort=False):
-            axis.plot(line["step"], line["mean"], color=colors[name], linewidth=2.2, label=name)
+            axis.plot(line["step"], line["mean"], "o-", color=colors[name], linewidth=2.2, markersize=3, label=name)
         sns.despine(ax=axis)
         axis.set(xlabel="training step", title=metric.replace("_", " "))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
