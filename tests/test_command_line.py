@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -143,6 +144,14 @@ def test_places_that_cannot_be_written(tmp_path, capsys):
         assert reason in error
         assert error.count("\n") == 1
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full", "link", "precious"]
+
+
+def test_a_notebook_s_backend_that_is_not_there_is_no_matter(tmp_path):
+    call = [sys.executable, str(ROOT / "run_ablation.py"), "--list"]
+    done = subprocess.run(
+        call, env={**os.environ, "MPLBACKEND": "nope"}, cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.returncode == 0
 
 
 def test_as_a_program(tmp_path):

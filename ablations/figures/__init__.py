@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+# before anything imports matplotlib: a notebook exports a backend of its own, which may not be there
+os.environ["MPLBACKEND"] = "Agg"
 
 import pandas as pd
 

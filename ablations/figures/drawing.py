@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-# before matplotlib reads it: a notebook exports one of its own, which may not be there
-os.environ["MPLBACKEND"] = "Agg"
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
