@@ -131,10 +131,8 @@ def _figures(directory: Path, task: Task, study: str | None) -> list[str]:
 
 def claim(runs: Sequence[RunConfig], directory: Path) -> None:
     """Make sure, before training, that `directory` can take these runs: new, or what was cut off of their own."""
-    try:
+    with results.writable(directory):
         _claim(runs, directory)
-    except OSError as error:
-        raise OptionError(f"--out {directory}: cannot be written ({error.strerror})") from None
 
 
 def _claim(runs: Sequence[RunConfig], directory: Path) -> None:

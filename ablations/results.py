@@ -36,8 +36,15 @@ def claim(directory: Path) -> None:
 
     Raises `OptionError` for what is in the way, also where the system refuses.
     """
-    try:
+    with writable(directory):
         _claim(directory)
+
+
+@contextmanager
+def writable(directory: Path) -> Iterator[None]:
+    """Where the system refuses something of `directory`, the `OptionError` of it."""
+    try:
+        yield
     except OSError as error:
         raise OptionError(f"--out {directory}: cannot be written ({error.strerror})") from None
 

@@ -42,6 +42,22 @@ def compiled():
     fusion.fuse(False)
 
 
+@pytest.fixture
+def compiler(monkeypatch, tmp_path):
+    """None at first, and a cache of its own; called with a line of shell, that is the compiler."""
+    place = tmp_path / "compiler"
+    monkeypatch.setenv("CXX", str(place))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native.library.cache_clear()
+
+    def set_to(line: str) -> None:
+        place.write_text(f"#!/bin/sh\n{line}\n")
+        place.chmod(0o700)
+
+    yield set_to
+    native.library.cache_clear()
+
+
 def improvement_of(name: str) -> str:
     return "q-max" if POLICIES[name].builds.reparameterised else "none"
 
@@ -77,22 +93,12 @@ class TestTraining:
     @pytest.mark.skipif(platform.machine() != "x86_64", reason="its instructions are told by x86's names")
     @pytest.mark.parametrize(("without", "width"), [("-mno-avx512f", 32), ("-mno-avx", 16)])
     @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
-    def test_a_processor_of_narrower_vectors_gives_the_same(
-        self, dtype, tolerance, without, width, tmp_path, monkeypatch
-    ):
-        compiler = tmp_path / "compiler"
-        compiler.write_text(f'#!/bin/sh\nexec g++ "$@" {without}\n')
-        compiler.chmod(0o700)
+    def test_a_processor_of_narrower_vectors_gives_the_same(self, dtype, tolerance, without, width, compiler):
+        compiler(f'exec g++ "$@" {without}')
         eager = trained("diffusion", False, dtype, 5)
-        monkeypatch.setenv("CXX", str(compiler))
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        native.library.cache_clear()
-        try:
-            for a, b in zip(eager, trained("diffusion", True, dtype, 5), strict=True):
-                torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
-            assert native.padded(1, dtype) * dtype.itemsize == width
-        finally:
-            native.library.cache_clear()
+        for a, b in zip(eager, trained("diffusion", True, dtype, 5), strict=True):
+            torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+        assert native.padded(1, dtype) * dtype.itemsize == width
 
     def test_released_numbers(self, compiled):
         test_parity.test_eight_training_steps()
@@ -239,31 +245,17 @@ def test_one_process_compiles_a_chain_for_many_classes_and_sizes(monkeypatch):
             assert all(p.grad is not None for p in policy.net.parameters())
 
 
-def test_without_a_compiler_one_line_says_so(monkeypatch, tmp_path):
-    monkeypatch.setenv("CXX", str(tmp_path / "absent"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native.library.cache_clear()
-    try:
-        note = runner.fuse_if_it_pays("on", parse([]).runs, torch.device("cpu"))
-    finally:
-        native.library.cache_clear()
+def test_without_a_compiler_one_line_says_so(compiler):
+    note = runner.fuse_if_it_pays("on", parse([]).runs, torch.device("cpu"))
     assert "no working C++ compiler" in note
     assert "\n" not in note
     assert not fusion.fused()
 
 
 @needs_compiler
-def test_a_library_that_does_not_load_is_none(monkeypatch, tmp_path):
-    compiler = tmp_path / "compiler"
-    compiler.write_text('#!/bin/sh\nfor last; do :; done; echo garbage > "$last"\n')
-    compiler.chmod(0o700)
-    monkeypatch.setenv("CXX", str(compiler))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native.library.cache_clear()
-    try:
-        note = runner.fuse_if_it_pays("on", parse([]).runs, torch.device("cpu"))
-    finally:
-        native.library.cache_clear()
+def test_a_library_that_does_not_load_is_none(compiler, tmp_path):
+    compiler('for last; do :; done; echo garbage > "$last"')
+    note = runner.fuse_if_it_pays("on", parse([]).runs, torch.device("cpu"))
     assert "its library does not load" in note
     assert not list(tmp_path.rglob("*.so"))
 
