@@ -16,7 +16,7 @@ from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from ablations.views import selection_name
 from core.fusion import PRECISIONS
-from core.options import OptionError, flag_of, unknown
+from core.options import OptionError, flag_of, unknown_name
 from policies import POLICIES
 from tasks import BACKENDS, make_task
 from trainers import SELECTIONS
@@ -105,7 +105,7 @@ def _among(registry: Mapping[str, Any], name_of: typing.Callable[[str], str] = s
         name = name_of(text)
         if name in registry:
             return text
-        raise argparse.ArgumentTypeError(unknown(name, registry))
+        raise argparse.ArgumentTypeError(unknown_name(name, registry))
 
     return {"type": known, "metavar": "|".join(registry)}
 

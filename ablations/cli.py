@@ -28,7 +28,7 @@ from ablations.crossing import cross, make_runs, refuse_idle, refuse_repeats
 from ablations.parts import CHOICES
 from ablations.presets import PRESETS
 from ablations.studies import STUDIES
-from core.options import OptionError, unknown
+from core.options import OptionError, unknown_name
 from tasks import make_task
 
 
@@ -194,7 +194,7 @@ def _refuse_unknown_only(early: argparse.Namespace, runs: Sequence[RunConfig]) -
         raise OptionError("--only is of a study; name one with --study, or leave it out")
     for label in early.only:
         if not any(_asked(run.label, [label]) for run in runs):
-            raise OptionError(f"--only: {unknown(label, [run.label for run in runs])}")
+            raise OptionError(f"--only: {unknown_name(label, [run.label for run in runs])}")
 
 
 def _asked(label: str, only: Sequence[str]) -> bool:

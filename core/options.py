@@ -85,7 +85,7 @@ def _violation(value: Any, limits: Any) -> str | None:
     return None
 
 
-def unknown(name: str, known: Iterable[str]) -> str:
+def unknown_name(name: str, known: Iterable[str]) -> str:
     """What is wrong with a name, and what would be accepted."""
     accepted = list(known)
     close = difflib.get_close_matches(name, accepted, n=1)

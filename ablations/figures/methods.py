@@ -26,8 +26,8 @@ def draw_methods(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     order = list(dict.fromkeys(rows["policy"].where(~published, rows["label"])))
     names = sorted(dict.fromkeys(rows["line"]), key=lambda line: order.index(line.partition(" ")[0]))
     figure, axes = grid(len(HEADLINE), height=0.28 * len(names) + 1.2)
+    colors = colors_of(rows["kind"])
     for axis, (metric, title) in zip(axes, HEADLINE.items(), strict=True):
-        colors = colors_of(rows["kind"])
         for kind, group in rows.groupby("kind", sort=False):
             shown = group[group["metric"] == metric]
             heights = [names.index(line) for line in shown["line"]]
