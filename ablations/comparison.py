@@ -158,6 +158,9 @@ def _refuse_others(directory: Path, place: Path, run: RunConfig) -> None:
     asked = json.loads(json.dumps(run.record()))
     there = _readable(place)
     results.load_run(place)
+    # not all figures need them, so that they may have been left out
+    if (place / "samples.npz").exists():
+        results.load_samples(place)
     # groups of seeds that were not begun when it was interrupted
     begun = there["interrupted"] and "groups" in there and set(there["seeds"]) <= set(asked["seeds"])
     apart = {"views", "varied", *(["seeds"] if begun else [])}

@@ -80,7 +80,7 @@ def join(parts: Sequence[Path], directory: Path) -> None:
         metrics = _as_long(metrics)
     _join_rows(metrics).to_csv(directory / "metrics.csv", index=False)
     _join_rows(training).to_csv(directory / "training.csv", index=False)
-    samples = [dict(np.load(part / "samples.npz")) for part in parts]
+    samples = [results.load_samples(part) for part in parts]
     together = {
         name: array if name.startswith("reference_") else np.concatenate([one[name] for one in samples])
         for name, array in samples[0].items()

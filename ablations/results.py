@@ -14,11 +14,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -117,7 +119,20 @@ def load_run(run: Path) -> pd.DataFrame:
     try:
         return _load_run(run)
     except (OSError, ValueError, LookupError, TypeError):
-        raise OptionError(f"{run}: its metrics.csv cannot be read; remove that directory and repeat") from None
+        raise _unreadable(run, "metrics.csv") from None
+
+
+def load_samples(run: Path) -> dict[str, np.ndarray]:
+    """The arrays of one run's `samples.npz`. Raises `OptionError` where they cannot be read."""
+    try:
+        with np.load(run / "samples.npz") as stored:
+            return dict(stored)
+    except (OSError, EOFError, ValueError, LookupError, BadZipFile, zlib.error):
+        raise _unreadable(run, "samples.npz") from None
+
+
+def _unreadable(run: Path, file: str) -> OptionError:
+    return OptionError(f"{run}: its {file} cannot be read; remove that directory and repeat")
 
 
 def _load_run(run: Path) -> pd.DataFrame:

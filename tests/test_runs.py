@@ -96,6 +96,23 @@ def test_a_comparison_cut_off_goes_on_where_it_stopped(tmp_path, monkeypatch, ca
     assert set(pd.read_csv(tmp_path / "out" / "summary.csv")["label"]) == {"gaussian-bc", "cvae-bc"}
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda whole: b"", lambda whole: whole[: len(whole) // 2], lambda whole: whole[:-400] + b"x" * 400]
+)
+def test_damaged_samples_are_said_before_anything_else_is_trained(tmp_path, capsys, damage):
+    command = "--policy gaussian cvae --bc-only --steps 3 --seeds 0"
+    assert run(tmp_path, command)[0] == 0
+    samples = tmp_path / "out" / "gaussian-bc" / "samples.npz"
+    samples.write_bytes(damage(samples.read_bytes()))
+    shutil.rmtree(tmp_path / "out" / "cvae-bc")
+    assert run(tmp_path, command)[0] == 2
+    assert "gaussian-bc: its samples.npz cannot be read; remove that directory" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "cvae-bc").exists()
+    samples.unlink()
+    assert run(tmp_path, command)[0] == 2
+    assert "gaussian-bc: its samples.npz cannot be read" in capsys.readouterr().err
+
+
 def test_a_study_made_in_parts_is_one_comparison(tmp_path, capsys):
     part = "--study coupling --steps 2 --seeds 0 1 --only "
     assert run(tmp_path, part + "cvae")[0] == 0

@@ -13,7 +13,7 @@ from matplotlib.patches import Circle
 
 from ablations import statistics
 from ablations.figures.drawing import GREY, colors_of, grid, save
-from ablations.results import read_config, run_directories
+from ablations.results import load_samples, read_config, run_directories
 from ablations.table import format_interval
 from tasks.bandits import CENTRES, RADIUS
 
@@ -27,13 +27,12 @@ def draw_samples(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     final = statistics.final(summary)
     panels = [(run, view) for run in run_directories(directory) for view in range(len(read_config(run)["views"]))]
     figure, axes = grid(len(panels) + 1, height=4.4)
-    with np.load(panels[0][0] / "samples.npz") as stored:
-        data = stored["reference_actions"][0]
+    stored = {run: load_samples(run) for run, _ in panels}
+    data = stored[panels[0][0]]["reference_actions"][0]
     _scatter(axes[0], data, [GREY], "data\n", "")
     colors = colors_of(final["run"])
     for axis, (run, view), (name, rows) in zip(axes[1:], panels, final.groupby("run", sort=False), strict=True):
-        with np.load(run / "samples.npz") as stored:
-            actions = stored[f"actions_{view}"]
+        actions = stored[run][f"actions_{view}"]
         _scatter(axis, data, "0.85", None, "")
         seeds = len(actions)
         thinned = actions[:, : max(1, 2000 // seeds)]
