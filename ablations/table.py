@@ -10,7 +10,7 @@ import pandas as pd
 from ablations.aggregates import STATISTICS
 
 #: of what differs from the first run
-MARK, EXPLAINED = " *", "differs from {first}: the 95% interval of the difference, paired by seed, leaves out 0"
+MARK = " *"
 #: more runs than this make a table that is read by rows
 MOST_COLUMNS = 5
 
@@ -43,12 +43,13 @@ def table(summary: pd.DataFrame, reference: dict[str, float], differences: pd.Da
         wide["fresh data"] = [f"{reference[metric]:.4f}" for metric in wide.index]
     wide = wide.rename_axis(index="metric", columns=None)
     read = (wide if wide.shape[1] <= MOST_COLUMNS else wide.T).to_string()
-    return f"{read}\n\n{MARK.strip()} {EXPLAINED.format(first=runs[0])}" if telling else read
+    return f"{read}\n\n{_explained(runs[0])}" if telling else read
 
 
 def table_over_tasks(aggregate: pd.DataFrame, rules: Sequence[str]) -> str:
     """For each rule runs down and statistics across, with 95% intervals; marks what differs from the first run."""
     parts = []
+    first = aggregate["run"].iloc[0]
     for rule in rules:
         rows = aggregate[aggregate["rule"] == rule]
         runs = list(dict.fromkeys(rows["run"]))
@@ -63,8 +64,11 @@ def table_over_tasks(aggregate: pd.DataFrame, rules: Sequence[str]) -> str:
         wide = pd.Series(texts).unstack().reindex(runs)
         wide = wide[[*STATISTICS, *([better] if len(runs) > 1 else [])]].fillna("")
         parts.append(f"score, {rule}\n{wide.rename_axis(index=None, columns=None).to_string()}")
-    marked = f"{MARK.strip()} differs from the first run: the interval of the paired difference leaves out 0"
-    return "\n\n".join([*parts, *([marked] if any(MARK in part for part in parts) else [])])
+    return "\n\n".join([*parts, *([_explained(first)] if any(MARK in part for part in parts) else [])])
+
+
+def _explained(first: str) -> str:
+    return f"{MARK.strip()} differs from {first}: the 95% interval of the difference, paired by seed, leaves out 0"
 
 
 def _cell(row, against: pd.DataFrame) -> str:

@@ -53,7 +53,17 @@ def make_views(
     chosen = [(text, _selection(text, options)) for text in selections]
     samplers: list[tuple[str, PolicyConfig | None]] = [(AS_TRAINED, None)]
     samplers += [(text, _resampled(text, policy)) for text in resample]
+    _refuse_same("--selection", chosen)
+    _refuse_same("--resample", samplers)
     return tuple(View(text, selection, sampler, twin) for sampler, twin in samplers for text, selection in chosen)
+
+
+def _refuse_same(flag: str, named: Sequence[tuple[str, Any]]) -> None:
+    """Raise `OptionError` where two texts mean one thing: it would be judged, and shown, twice."""
+    for place, (text, meant) in enumerate(named):
+        for before, other in named[:place]:
+            if type(meant) is type(other) and meant == other:
+                raise OptionError(f"{flag}: {text} is the same as {before}; each may appear once")
 
 
 def selection_name(text: str) -> str:

@@ -69,6 +69,8 @@ BAD = {
     "--selection one one": "--selection: one named more than once",
     "--policy gaussian --resample steps=3": "--resample steps=3: this policy class can be sampled in one way only",
     "--resample=": "--resample '': ",
+    "--selection argmax-q argmax-q:candidates=50": "--selection: argmax-q:candidates=50 is the same as argmax-q; each",
+    "--resample sample-steps=5,sampler=ddim sampler=ddim,sample-steps=5": "--resample: sampler=ddim,sample-steps=5 is",
     "--bc-only --critic.heads 7": "--critic.heads: of diffusion-bc none asks a critic; leave it out",
     "--bc-only --backup max-q": "--backup: of diffusion-bc none trains a critic that looks beyond one step, or asks V",
     "--bc-only --trainer.tau 0.5": "--trainer.tau: of diffusion-bc none trains a critic",
