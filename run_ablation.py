@@ -18,10 +18,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from ablations import comparison, runner, suite
-from ablations.cli import parse, parse_aggregate
+from ablations import comparison, joining, runner, suite
+from ablations.cli import parse, parse_reading
 from ablations.listing import listing
+from ablations.table import heading
 from core.options import OptionError
+
+#: what `--aggregate` and `--join` do instead of training
+READERS = {"aggregate": suite.carry_out, "join": joining.carry_out}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,11 +34,10 @@ def main(arguments: Sequence[str]) -> int:
         if "--list" in arguments:
             print(listing())
             return 0
-        together = parse_aggregate(arguments)
-        if together:
-            directories, out = together
-            read = suite.carry_out(directories, out)
-            print(f"{len(directories)} tasks: value (95% interval over seeds)\n\n{read}\n\n{_places(out)}")
+        reading = parse_reading(arguments)
+        if reading:
+            kind, directories, out = reading
+            print(f"{READERS[kind](directories, out)}\n\n{_places(out)}")
             return 0
         command = parse(arguments)
         for line in command.left_out:
@@ -62,9 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("run_ablation.py: interrupted; what was whole is kept, and the same command goes on", file=sys.stderr)
         return 130
-    seeds = len(command.runs[0].seeds)
-    over = f"mean ± half of the 95% interval over {seeds} seeds" if seeds > 1 else "one seed, no interval"
-    print(f"\n{command.runs[0].task}: {over}\n\n{ended.table}\n")
+    first = command.runs[0]
+    print(f"\n{heading(first.task, len(first.seeds))}\n\n{ended.table}\n")
     print(_places(command.out))
     for failure in ended.failures:
         print(f"run_ablation.py: error: {failure}", file=sys.stderr)

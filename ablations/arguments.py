@@ -30,9 +30,15 @@ Train policy classes on offline data under one critic and one trainer, and compa
   python run_ablation.py --policy flow cvae --improvement none q-max --network.hidden 64 128
                                                                  every combination of what is named
   python run_ablation.py --study expressiveness                  a set of runs that answers a question
+  python run_ablation.py --join runs/first runs/more-seeds       the same runs of other seeds, as one
   python run_ablation.py --aggregate runs/hopper runs/walker2d   statistics over tasks
   python run_ablation.py --policy cvae --help                    the options of the parts named
 """
+#: what reads directories that are there, instead of training
+READING = {
+    "aggregate": "read directories that are there, one for each task, as one: interquartile means, ...",
+    "join": "make of directories that are there, the same runs of other seeds, the one of all their seeds",
+}
 Names = Mapping[str, str]
 
 
@@ -88,10 +94,8 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     skip = "of several values, leave out combinations that cannot work, saying why; else they are refused"
     group.add_argument("--skip-impossible", action="store_true", help=skip)
     group.add_argument("--list", action="store_true", help="print all parts, presets and studies, and what combines")
-    together = (
-        "instead of training read directories that are there, one for each task, as one: interquartile means, ..."
-    )
-    group.add_argument("--aggregate", nargs="+", type=Path, metavar="DIR", help=together)
+    for kind, help in READING.items():
+        group.add_argument(f"--{kind}", nargs="+", type=Path, metavar="DIR", help=f"instead of training {help}")
     group.add_argument("--study", **_among(STUDIES), help="run a whole study; further options apply to all its runs")
     only = (
         "of the study just these; its other runs may be made by other commands with the same --out, on other machines"

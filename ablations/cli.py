@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from ablations import frozen
-from ablations.arguments import Parser, full_parser, names_parser, nested_defaults
+from ablations.arguments import READING, Parser, full_parser, names_parser, nested_defaults
 from ablations.budget import Budget, default_budget
 from ablations.complaints import explain_unknown, refuse_repeated_flags
 from ablations.config import Request, RunConfig, choose, of_preset
@@ -76,19 +76,20 @@ def parse(arguments: Sequence[str]) -> Invocation:
     )
 
 
-def parse_aggregate(arguments: Sequence[str]) -> tuple[list[Path], Path] | None:
-    """The directories to read as one, and where the result goes; None where the command asks for something else."""
+def parse_reading(arguments: Sequence[str]) -> tuple[str, list[Path], Path] | None:
+    """How to read directories as one, which, and where the result goes; None where the command trains."""
     flags = {word.partition("=")[0] for word in arguments}
-    if "--aggregate" not in flags or flags & {"-h", "--help"}:
+    kind = next((kind for kind in READING if f"--{kind}" in flags), None)
+    if kind is None or flags & {"-h", "--help"}:
         return None
     refuse_repeated_flags(arguments)
     parser = Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--aggregate", nargs="+", type=Path)
-    parser.add_argument("--out", type=Path, default=_below_runs("aggregate"))
+    parser.add_argument(f"--{kind}", nargs="+", type=Path, dest="directories")
+    parser.add_argument("--out", type=Path, default=_below_runs(kind))
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
-        raise OptionError(f"{unknown[0]}: --aggregate reads what is there and takes --out alone; leave it out")
-    return known.aggregate, known.out
+        raise OptionError(f"{unknown[0]}: --{kind} reads what is there and takes --out alone; leave it out")
+    return kind, known.directories, known.out
 
 
 def _below_runs(name: str) -> Path:

@@ -65,7 +65,7 @@ def _most(run: RunConfig, task: Task, device: torch.device) -> int:
 
 
 def join(parts: Sequence[Path], directory: Path) -> None:
-    """Make of run directories that differ only in their seeds the one of all these seeds."""
+    """Make of run directories that differ only in their seeds the one of all their seeds, of the files all have."""
     records = [results.read_config(part) for part in parts]
     joined = {**records[0], "seconds": round(sum(record["seconds"] for record in records), 1)}
     for name in ("seeds", "halted"):
@@ -73,20 +73,32 @@ def join(parts: Sequence[Path], directory: Path) -> None:
             joined[name] = [seed for record in records for seed in record[name]]
     joined["steps_done"] = min(record["steps_done"] for record in records)
     joined["interrupted"] = any(record["interrupted"] for record in records)
-    joined["groups"] = [record["seeds"] for record in records]
+    joined["groups"] = [group for record in records for group in record.get("groups", [record["seeds"]])]
+    environments = [record["environment"] for record in records]
+    if any(environment != environments[0] for environment in environments):
+        joined["environments"] = environments
     results.write_json(directory / "config.json", joined)
-    metrics, training = ([_read(part / name) for part in parts] for name in ("metrics.csv", "training.csv"))
-    if not joined["interrupted"]:
-        metrics = _as_long(metrics)
-    _join_rows(metrics).to_csv(directory / "metrics.csv", index=False)
-    _join_rows(training).to_csv(directory / "training.csv", index=False)
-    samples = [results.load_samples(part) for part in parts]
-    together = {
+    metrics = [_read(part / "metrics.csv") for part in parts]
+    _join_rows(metrics if joined["interrupted"] else _as_long(metrics)).to_csv(directory / "metrics.csv", index=False)
+
+    def all_have(name: str) -> bool:
+        return all((part / name).exists() for part in parts)
+
+    if all_have("training.csv"):
+        training = [_read(part / "training.csv") for part in parts]
+        _join_rows(training).to_csv(directory / "training.csv", index=False)
+    if all_have("samples.npz"):
+        together = _join_samples([results.load_samples(part) for part in parts])
+        np.savez_compressed(directory / "samples.npz", **together)  # type: ignore[arg-type]
+    if all_have("checkpoint.pt"):
+        checkpoint.join([part / "checkpoint.pt" for part in parts], directory / "checkpoint.pt")
+
+
+def _join_samples(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {
         name: array if name.startswith("reference_") else np.concatenate([one[name] for one in samples])
         for name, array in samples[0].items()
     }
-    np.savez_compressed(directory / "samples.npz", **together)  # type: ignore[arg-type]
-    checkpoint.join([part / "checkpoint.pt" for part in parts], directory / "checkpoint.pt")
 
 
 def _as_long(frames: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:

@@ -127,4 +127,5 @@ def carry_out(directories: Sequence[Path], out: Path) -> str:
         for name, rows in (("scores", scores), ("aggregate", aggregate), ("profiles", shares)):
             rows.to_csv(partial / f"{name}.csv", index=False)
         draw_profiles(aggregate, shares, rule, partial / "figure.png")
-    return table_over_tasks(aggregate, list(dict.fromkeys([rule, LAST])))
+    text = table_over_tasks(aggregate, list(dict.fromkeys([rule, LAST])))
+    return f"{len(directories)} tasks: value (95% interval over seeds)\n\n{text}"

@@ -22,6 +22,12 @@ def format_interval(mean: float, low: float, digits: int = 4) -> str:
     return f"{mean:.{digits}f} ± {mean - low:.{digits}f}"
 
 
+def heading(task: str, seeds: int) -> str:
+    """What the numbers of `table` are."""
+    over = f"mean ± half of the 95% interval over {seeds} seeds" if seeds > 1 else "one seed, no interval"
+    return f"{task}: {over}"
+
+
 def table(summary: pd.DataFrame, reference: dict[str, float], differences: pd.DataFrame) -> str:
     """Metrics down, runs across, mean and 95% interval over seeds; a column for fresh data where it is known.
 
