@@ -18,7 +18,7 @@ from core.networks import MLP, NetworkConfig
 from core.options import Options, option
 from core.rng import Rng
 from core.types import TaskSpec, Transitions
-from critics.candidates import sample_each, values_of
+from critics.candidates import values_of
 from critics.ensemble import Critic
 from critics.targets import expectile_loss
 from policies.base import Policy
@@ -119,7 +119,7 @@ class MaxQ(PlainBackup):
 
     def __call__(self, target_critic: Critic, target_policy: Policy | None, batch: Transitions, rng: Rng) -> Tensor:
         assert target_policy is not None
-        actions = sample_each(target_policy, batch.next_obs, self.samples, rng)
+        actions = target_policy.sample_each(batch.next_obs, self.samples, rng)
         return values_of(target_critic, batch.next_obs, actions).amax(-1).amin(1)
 
 
@@ -132,7 +132,7 @@ class SoftClipped(PlainBackup):
 
     def __call__(self, target_critic: Critic, target_policy: Policy | None, batch: Transitions, rng: Rng) -> Tensor:
         assert target_policy is not None
-        actions = sample_each(target_policy, batch.next_obs, self.samples, rng)
+        actions = target_policy.sample_each(batch.next_obs, self.samples, rng)
         values = values_of(target_critic, batch.next_obs, actions)
         mixed = self.pessimism * values.amin(1) + (1 - self.pessimism) * values.amax(1)
         return mixed.amax(-1)

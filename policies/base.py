@@ -20,6 +20,11 @@ from core.rng import Rng
 from core.types import TaskSpec
 
 
+def repeated(rows: Tensor, count: int) -> Tensor:
+    """Each row `count` times in a row: `[S, B, ...] -> [S, B * N, ...]`."""
+    return rows if count == 1 else rows.repeat_interleave(count, dim=1)
+
+
 class Policy(nn.Module, ABC):
     """S independent policies of one class."""
 
@@ -39,6 +44,13 @@ class Policy(nn.Module, ABC):
     @abstractmethod
     def sample(self, obs: Tensor, rng: Rng) -> Tensor:
         """One action for each observation: `[S, B, O] -> [S, B, A]`."""
+
+    def sample_each(self, obs: Tensor, count: int, rng: Rng) -> Tensor:
+        """`count` samples (N) for each observation: `[S, B, O] -> [S, B, N, A]`.
+
+        They are `sample`'s at the observations repeated; a class whose network sees the observation alone asks it once.
+        """
+        return self.sample(repeated(obs, count), rng).unflatten(1, (-1, count))
 
     @property
     def forwards_per_action(self) -> int:

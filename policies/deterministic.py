@@ -15,7 +15,7 @@ from torch import Tensor
 from core.networks import MLP, NetworkConfig
 from core.rng import Rng
 from core.types import TaskSpec
-from policies.base import ModalPolicy, PolicyConfig
+from policies.base import ModalPolicy, PolicyConfig, repeated
 
 
 class DeterministicPolicy(ModalPolicy):
@@ -36,6 +36,9 @@ class DeterministicPolicy(ModalPolicy):
     def sample(self, obs: Tensor, rng: Rng) -> Tensor:
         """The one action; draws nothing."""
         return self.mode(obs)
+
+    def sample_each(self, obs: Tensor, count: int, rng: Rng) -> Tensor:
+        return repeated(self.mode(obs), count).unflatten(1, (-1, count))
 
 
 @dataclass(frozen=True)

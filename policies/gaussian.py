@@ -18,7 +18,7 @@ from core.networks import MLP, NetworkConfig
 from core.options import option
 from core.rng import Rng
 from core.types import TaskSpec
-from policies.base import PolicyConfig, TractablePolicy
+from policies.base import PolicyConfig, TractablePolicy, repeated
 from policies.densities import LOG_STD_MAX, LOG_STD_MIN, normal_log_density, preimage, squash
 
 
@@ -41,9 +41,12 @@ class GaussianPolicy(TractablePolicy):
         return -self.log_prob(obs, act)
 
     def sample(self, obs: Tensor, rng: Rng) -> Tensor:
-        mean, log_std = self._mean_and_log_std(obs)
+        return self.sample_each(obs, 1, rng).squeeze(2)
+
+    def sample_each(self, obs: Tensor, count: int, rng: Rng) -> Tensor:
+        mean, log_std = (repeated(each, count) for each in self._mean_and_log_std(obs))
         raw = mean + log_std.exp() * rng.normal(*mean.shape[1:])
-        return squash(raw, self.bounded)
+        return squash(raw, self.bounded).unflatten(1, (-1, count))
 
     def mode(self, obs: Tensor) -> Tensor:
         mean, _ = self._mean_and_log_std(obs)

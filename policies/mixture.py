@@ -24,7 +24,7 @@ from core.networks import MLP, NetworkConfig
 from core.options import option
 from core.rng import Rng
 from core.types import TaskSpec
-from policies.base import PolicyConfig, TractablePolicy
+from policies.base import PolicyConfig, TractablePolicy, repeated
 from policies.densities import LOG_STD_MAX, LOG_STD_MIN, normal_log_density, preimage, squash
 
 
@@ -59,11 +59,14 @@ class MixturePolicy(TractablePolicy):
         return -self.log_prob(obs, act)
 
     def sample(self, obs: Tensor, rng: Rng) -> Tensor:
-        log_weight, mean, log_std = self.components(obs)
+        return self.sample_each(obs, 1, rng).squeeze(2)
+
+    def sample_each(self, obs: Tensor, count: int, rng: Rng) -> Tensor:
+        log_weight, mean, log_std = (repeated(each, count) for each in self.components(obs))
         chosen = straight_through_choice(log_weight, rng.uniform(*log_weight.shape[1:]), self.temperature)
         noise = rng.normal(mean.shape[1], mean.shape[-1])
         raw = (chosen[..., None] * (mean + log_std.exp() * noise[..., None, :])).sum(-2)
-        return squash(raw, self.bounded)
+        return squash(raw, self.bounded).unflatten(1, (-1, count))
 
     def mode(self, obs: Tensor) -> Tensor:
         """Mean of the heaviest component: the mode where components lie apart and are about as wide as each other."""

@@ -18,6 +18,13 @@ SPEC = TaskSpec("test", obs_dim=4, act_dim=3)
 SMALL = NetworkConfig(hidden=16, depth=2)
 
 
+class SampledPolicy(Policy):
+    """A stand-in that says how it is sampled and nothing else."""
+
+    def bc_loss(self, obs, act, rng):
+        raise NotImplementedError
+
+
 def small_config(name: str) -> PolicyConfig:
     """The named policy class at a size for tests."""
     return POLICIES[name](T=5) if name == "diffusion" else POLICIES[name]()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from builders import SMALL, SPEC, double_rng, generators, make_batch, make_dataset
+from builders import SMALL, SPEC, SampledPolicy, double_rng, generators, make_batch, make_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -30,7 +30,7 @@ class Q(nn.Module):
         return torch.stack([act[..., 0], -act[..., 0], act[..., 1]], dim=1) + obs[..., None, :, 0]
 
 
-class Cloud(nn.Module):
+class Cloud(SampledPolicy):
     def sample(self, obs, rng):
         return 0.3 + rng.normal(obs.shape[1], 3)
 

@@ -37,6 +37,22 @@ class TestContract:
         assert policy.sample(obs, double_rng(SEEDS)).shape == (S, B, SPEC.act_dim)
         assert policy.bc_loss(obs, act, double_rng(SEEDS)).isfinite().all()
 
+    def test_several_samples_are_those_of_the_observation_repeated(self, name):
+        obs, _ = draw()
+        policy, count = build(name), 3
+        each = policy.sample_each(obs, count, double_rng(SEEDS))
+        alone = policy.sample(obs.repeat_interleave(count, 1), double_rng(SEEDS))
+        assert each.shape == (S, B, count, SPEC.act_dim)
+        torch.testing.assert_close(each.flatten(1, 2), alone, rtol=1e-12, atol=1e-12)
+        if not policy.reparameterised:
+            return
+        parameters = list(policy.parameters())
+        gradients = [
+            torch.autograd.grad(actions.square().sum(), parameters, allow_unused=True, materialize_grads=True)
+            for actions in (each, alone)
+        ]
+        torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
+
     def test_the_dtype_and_device_of_the_observation_are_kept(self, name, device):
         policy = build(name, torch.float32).to(device)
         obs = torch.zeros(S, B, SPEC.obs_dim, device=device)

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from builders import SMALL, SPEC, double_rng, generators, make_batch, make_dataset, small_config
+from builders import SMALL, SPEC, SampledPolicy, double_rng, generators, make_batch, make_dataset, small_config
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -30,7 +30,7 @@ SEEDS = (0, 1)
 DATA = make_dataset()
 
 
-class Cloud(nn.Module):
+class Cloud(SampledPolicy):
     """A policy whose samples are its centre plus unit noise."""
 
     def __init__(self, centre=0.0):
@@ -221,8 +221,9 @@ class TestEnergyDistance:
     def test_one_action_for_each_state_is_enough_to_prefer_the_behaviour(self):
         """E over the data of the unbiased distance to one action is least at the data's own spread."""
 
-        class Spread:
+        class Spread(SampledPolicy):
             def __init__(self, width):
+                super().__init__()
                 self.width = width
 
             def sample(self, obs, rng):

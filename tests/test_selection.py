@@ -34,8 +34,8 @@ def test_slices_change_nothing(name, build, observations, monkeypatch):
     obs, critics = double_rng(SEEDS).normal(observations, SPEC.obs_dim), judges()
     whole, sliced = double_rng(SEEDS), double_rng(SEEDS)
     largest = []
-    sample = policy.sample
-    policy.sample = lambda obs, rng: largest.append(obs.shape[1]) or sample(obs, rng)
+    sample_each = policy.sample_each
+    policy.sample_each = lambda obs, n, rng: largest.append(obs.shape[1] * n) or sample_each(obs, n, rng)
     with torch.no_grad():
         expected = chosen(policy, critics, obs, whole)
         assert largest == [7 * observations]

@@ -17,8 +17,7 @@ from core.networks import NetworkConfig
 from core.options import OptionError, nested, option
 from core.rng import Rng
 from core.types import TaskSpec, Transitions
-from critics.candidates import repeated, sample_each
-from policies.base import Policy, PolicyConfig, TractablePolicy
+from policies.base import Policy, PolicyConfig, TractablePolicy, repeated
 from trainers.kernels import KERNELS, energy_distance, mmd_squared
 from trainers.penalty import Penalty, Regularizer, RegularizerConfig
 
@@ -65,7 +64,7 @@ class SampleDivergence(RegularizerConfig):
         return AgainstBehaviour(self, build_behaviour(self.behaviour, spec, network, init))
 
     def __call__(self, policy: Policy, batch: Transitions, rng: Rng) -> Penalty:
-        ours = sample_each(policy, batch.obs, self.samples, rng)
+        ours = policy.sample_each(batch.obs, self.samples, rng)
         return Penalty(self.distance(ours, batch.act[:, :, None]))
 
 
@@ -77,9 +76,9 @@ class AgainstBehaviour(nn.Module):
         self.config, self.behaviour = config, behaviour
 
     def forward(self, policy: Policy, batch: Transitions, rng: Rng) -> Penalty:
-        ours = sample_each(policy, batch.obs, self.config.samples, rng)
+        ours = policy.sample_each(batch.obs, self.config.samples, rng)
         with torch.no_grad():
-            theirs = sample_each(self.behaviour, batch.obs, self.config.samples, rng)
+            theirs = self.behaviour.sample_each(batch.obs, self.config.samples, rng)
         return Penalty(self.config.distance(ours, theirs), self.behaviour.bc_loss(batch.obs, batch.act, rng))
 
 
@@ -194,8 +193,7 @@ class KLToBehaviour(nn.Module):
 
     def forward(self, policy: Policy, batch: Transitions, rng: Rng) -> Penalty:
         assert isinstance(policy, TractablePolicy)
-        obs = repeated(batch.obs, self.samples)
-        actions = policy.sample(obs, rng)
+        obs, actions = repeated(batch.obs, self.samples), policy.sample_each(batch.obs, self.samples, rng).flatten(1, 2)
         ratio = policy.log_prob(obs, actions) - self.behaviour.log_prob(obs, actions)
         own = self.behaviour.bc_loss(batch.obs, batch.act, rng)
         return Penalty(ratio.unflatten(1, (-1, self.samples)).mean(-1), own)

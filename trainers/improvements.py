@@ -16,7 +16,7 @@ from torch import Tensor
 from core.options import OptionError, Options, option
 from core.rng import Rng
 from core.types import Transitions
-from critics.candidates import sample_each, values_of
+from critics.candidates import values_of
 from critics.ensemble import Critics
 from policies.base import DenoisingPolicy, Policy
 
@@ -123,7 +123,7 @@ class QMax(QBonus):
     samples: int = option(1, "samples of the policy whose Q is averaged (BEAR: 10)", at_least=1)
 
     def values(self, policy: Policy, critics: Critics, batch: Transitions, rng: Rng) -> Tensor:
-        return values_of(critics.online, batch.obs, sample_each(policy, batch.obs, self.samples, rng)).mean(-1)
+        return values_of(critics.online, batch.obs, policy.sample_each(batch.obs, self.samples, rng)).mean(-1)
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class WeightedRegression(Improvement):
         if self.baseline == "value":
             assert critics.value is not None
             return taken - critics.value(batch.obs)
-        values = values_of(critics.target, batch.obs, sample_each(policy, batch.obs, self.samples, rng)).amin(1)
+        values = values_of(critics.target, batch.obs, policy.sample_each(batch.obs, self.samples, rng)).amin(1)
         return taken - (values.mean(-1) if self.baseline == "sample-mean" else values.amax(-1))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.options import Options, option
 from core.rng import Rng
-from critics.candidates import sample_each, values_of
+from critics.candidates import values_of
 from critics.ensemble import Critics
 from policies.base import DenoisingPolicy, ModalPolicy, Policy
 from trainers.slices import SlicedRng
@@ -115,12 +115,12 @@ def candidates(policy: Policy, critics: Critics | None, obs: Tensor, count: int,
     assert critics is not None
     step = max(1, ROWS_IN_ONE_PASS // (len(obs) * count))
     if step >= obs.shape[1]:
-        actions = sample_each(policy, obs, count, rng)
+        actions = policy.sample_each(obs, count, rng)
         return actions, values_of(critics.target, obs, actions).amin(1)
     parts = []
     sliced = SlicedRng(rng, obs.shape[1] * count, step * count)
     for few in obs.split(step, dim=1):
-        actions = sample_each(policy, few, count, sliced)
+        actions = policy.sample_each(few, count, sliced)
         parts.append((actions, values_of(critics.target, few, actions).amin(1)))
         sliced.advance()
     return torch.cat([actions for actions, _ in parts], 1), torch.cat([values for _, values in parts], 1)
