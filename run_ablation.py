@@ -39,16 +39,7 @@ def main(arguments: Sequence[str]) -> int:
             kind, directories, out = reading
             print(f"{READERS[kind](directories, out)}\n\n{_places(out)}")
             return 0
-        command = parse(arguments)
-        for line in command.left_out:
-            print(line, file=sys.stderr)
-        comparison.claim(command.runs, command.out)
-        note = runner.fuse_if_it_pays(command.compile, command.runs, command.device)
-        if note:
-            print(note, file=sys.stderr)
-        ended = comparison.carry_out(
-            command.runs, command.out, command.device, command.study, command.only, command.seeds_at_once
-        )
+        return _train(arguments)
     except OptionError as error:
         print(f"run_ablation.py: error: {error}", file=sys.stderr)
         return 2
@@ -63,11 +54,26 @@ def main(arguments: Sequence[str]) -> int:
         print(f"run_ablation.py: error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("run_ablation.py: interrupted; what was whole is kept, and the same command goes on", file=sys.stderr)
+        kept = "what was whole is kept, and the same command with the same --out goes on"
+        print(f"run_ablation.py: interrupted; {kept}", file=sys.stderr)
         return 130
+
+
+def _train(arguments: Sequence[str]) -> int:
+    command = parse(arguments)
+    for line in command.left_out:
+        print(line, file=sys.stderr)
+    comparison.claim(command.runs, command.out, command.study)
+    note = runner.fuse_if_it_pays(command.compile, command.runs, command.device)
+    if note:
+        print(note, file=sys.stderr)
+    # said now: what is killed goes on by this name
+    print(f"results go to {command.out}", file=sys.stderr)
+    ended = comparison.carry_out(
+        command.runs, command.out, command.device, command.study, command.only, command.seeds_at_once
+    )
     first = command.runs[0]
-    print(f"\n{heading(first.task, len(first.seeds))}\n\n{ended.table}\n")
-    print(_places(command.out))
+    print(f"\n{heading(first.task, len(first.seeds))}\n\n{ended.table}\n\n{_places(command.out)}")
     for failure in ended.failures:
         print(f"run_ablation.py: error: {failure}", file=sys.stderr)
     return 130 if ended.interrupted else 1 if ended.failures else 0

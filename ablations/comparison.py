@@ -69,8 +69,9 @@ def carry_out(
         if interrupted:
             break
     if not results.run_directories(directory):
-        (directory / "comparison.json").unlink(missing_ok=True)
         # what others keep or make in it stays
+        if all(path.name == "comparison.json" for path in directory.iterdir()):
+            (directory / "comparison.json").unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             directory.rmdir()
         raise runner.Diverged("; ".join(failures))
@@ -123,34 +124,45 @@ def report(directory: Path, task: Task, study: str | None) -> str:
 
 def _figures(directory: Path, task: Task, study: str | None) -> list[str]:
     """The study's own where its runs differ as it says, else the task's, and that of a number swept."""
-    own = STUDIES[study].figures if study else ()
+    own = STUDIES[study].figures if study in STUDIES else ()
     if own and (results.swept(directory) if "sweep" in own else not results.varied(directory)):
         return list(own)
     return [*task.figures, *(["sweep"] if results.swept(directory) else [])]
 
 
-def claim(runs: Sequence[RunConfig], directory: Path) -> None:
+def refuse_missing_samples(places: Sequence[Path], task: Task, study: str | None) -> None:
+    """Raise `OptionError` where the figures show samples, and those of a run that is there cannot be read."""
+    shown = "samples" in ((STUDIES[study].figures if study in STUDIES else ()) or task.figures)
+    for place in places:
+        if shown or (place / "samples.npz").exists():
+            results.load_samples(place)
+
+
+def claim(runs: Sequence[RunConfig], directory: Path, study: str | None = None) -> None:
     """Make sure, before training, that `directory` can take these runs: new, or what was cut off of their own."""
     with results.writable(directory):
-        _claim(runs, directory)
+        there = _claim(runs, directory)
+    refuse_missing_samples(there, make_task(runs[0].task, runs[0].backend), study)
 
 
-def _claim(runs: Sequence[RunConfig], directory: Path) -> None:
+def _claim(runs: Sequence[RunConfig], directory: Path) -> list[Path]:
+    """The directories of those of the runs that are there."""
     if len(runs) == 1 and (directory / "config.json").is_file():
         _refuse_others(directory, directory, runs[0])
-        return
+        return [directory]
     if not (directory / "comparison.json").is_file():
         results.claim(directory)
-        return
+        return []
     try:
         listed = json.loads((directory / "comparison.json").read_text())["runs"]
     except (ValueError, KeyError, TypeError):
         raise OptionError(f"--out {directory}: its comparison.json cannot be read; name a new directory") from None
     if listed != [run.label for run in runs]:
         raise OptionError(f"--out {directory}: already holds the comparison of {', '.join(listed)}; name a new one")
-    for run in runs:
-        if (directory / run.label).is_dir():
-            _refuse_others(directory, directory / run.label, run)
+    there = [run for run in runs if (directory / run.label).is_dir()]
+    for run in there:
+        _refuse_others(directory, directory / run.label, run)
+    return [directory / run.label for run in there]
 
 
 def _refuse_others(directory: Path, place: Path, run: RunConfig) -> None:
@@ -158,19 +170,16 @@ def _refuse_others(directory: Path, place: Path, run: RunConfig) -> None:
     asked = json.loads(json.dumps(run.record()))
     there = _readable(place)
     results.load_run(place)
-    # not all figures need them, so that they may have been left out
-    if (place / "samples.npz").exists():
-        results.load_samples(place)
     # groups of seeds that were not begun when it was interrupted
     begun = there["interrupted"] and "groups" in there and set(there["seeds"]) <= set(asked["seeds"])
     apart = {"views", "varied", *(["seeds"] if begun else [])}
+    if set(there["seeds"]) == set(asked["seeds"]):
+        apart.add("seeds")
     changed = [key for key, value in asked.items() if key not in apart and there.get(key) != value]
     without_cost = [[{**view, "forwards": None} for view in record["views"]] for record in (there, asked)]
     changed += ["views"] if without_cost[0] != without_cost[1] else []
     if changed:
-        here, new = results.settings(there), results.settings(asked)
-        named = [f"{key} ({here.get(key)}, not {value})" for key, value in new.items() if here.get(key) != value]
-        other = ", ".join([*named, *(key for key in changed if key not in ("names", "options", "steps"))])
+        other = results.differences(there, asked, changed)
         raise OptionError(f"--out {directory}: already holds {run.label} with other {other}; name a new one")
 
 

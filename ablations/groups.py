@@ -10,13 +10,15 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from ablations import memory, results, runner
+from ablations import memory, progress, results, runner
 from ablations.config import RunConfig
+from core.options import OptionError
 from tasks import Task
 from trainers import checkpoint
 
@@ -31,7 +33,8 @@ def carry_out(
 
     `final`: what the directory will be called; `at_once`: seeds trained together; by default as many as fit.
     """
-    seeds, size = run.seeds, at_once or _most(run, task, device)
+    # what is free changes from day to day, and seeds go on in the groups they began in
+    seeds, size = run.seeds, at_once or progress.seeds_together(run, final) or _most(run, task, device)
     if len(seeds) <= size:
         return _one(run, task, device, directory, final)
     done: list[Path] = []
@@ -69,14 +72,15 @@ def join(parts: Sequence[Path], directory: Path) -> None:
     records = [results.read_config(part) for part in parts]
     joined = {**records[0], "seconds": round(sum(record["seconds"] for record in records), 1)}
     for name in ("seeds", "halted"):
-        if name in joined:
-            joined[name] = [seed for record in records for seed in record[name]]
-    joined["steps_done"] = min(record["steps_done"] for record in records)
+        joined[name] = [seed for record in records for seed in record.get(name, [])]
     joined["interrupted"] = any(record["interrupted"] for record in records)
-    joined["groups"] = [group for record in records for group in record.get("groups", [record["seeds"]])]
-    environments = [record["environment"] for record in records]
-    if any(environment != environments[0] for environment in environments):
-        joined["environments"] = environments
+    # where all seeds of a group have stopped early, others may have gone on
+    least = min if joined["interrupted"] else max
+    joined["steps_done"] = least(record["steps_done"] for record in records)
+    joined["groups"] = [group for record in records for group in _groups(record)]
+    made = [environment for record in records for environment in environments(record)]
+    if any(environment != made[0] for environment in made):
+        joined["environments"] = made
     results.write_json(directory / "config.json", joined)
     metrics = [_read(part / "metrics.csv") for part in parts]
     _join_rows(metrics if joined["interrupted"] else _as_long(metrics)).to_csv(directory / "metrics.csv", index=False)
@@ -92,6 +96,15 @@ def join(parts: Sequence[Path], directory: Path) -> None:
         np.savez_compressed(directory / "samples.npz", **together)  # type: ignore[arg-type]
     if all_have("checkpoint.pt"):
         checkpoint.join([part / "checkpoint.pt" for part in parts], directory / "checkpoint.pt")
+
+
+def _groups(record: dict[str, Any]) -> list[list[int]]:
+    return record.get("groups", [record["seeds"]])
+
+
+def environments(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where each of a run's groups of seeds was made."""
+    return record.get("environments", [record.get("environment", {})] * len(_groups(record)))
 
 
 def _join_samples(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -123,4 +136,7 @@ def _join_rows(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 def _read(file: Path) -> pd.DataFrame:
     """As text, so that every number stays as it was written; a file without rows has no columns either."""
-    return pd.read_csv(file, dtype=str, keep_default_na=False) if file.read_text().strip() else pd.DataFrame()
+    try:
+        return pd.read_csv(file, dtype=str, keep_default_na=False) if file.read_text().strip() else pd.DataFrame()
+    except ValueError:
+        raise OptionError(f"{file}: cannot be read; remove it to go without, or make the run again") from None

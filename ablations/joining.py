@@ -1,14 +1,14 @@
 """Runs of some seeds and the same runs of others, made by several commands or machines, as one: `--join`.
 
 What is joined may differ in its seeds and in where it was made, and in nothing else. A comparison is joined run by run;
-a run that only some of the directories have is kept with the seeds it has.
+a run that only some of the directories have is kept with the seeds it has, which is said.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,82 +17,124 @@ from ablations.table import heading
 from core.options import OptionError
 from tasks import make_task
 
-#: what a record says of its own seeds and of how they were made
-OWN = {"seeds", "steps_done", "halted", "interrupted", "seconds", "groups", "environment", "environments"}
+#: what a record says of its own seeds, of how they were made, and of what they were compared with
+OWN = {"seeds", "steps_done", "halted", "seconds", "groups", "environment", "environments", "physics", "varied"}
 #: of an environment, what numbers may depend on
-TELLING = ("git", "packages", "device", "gpu", "compiled")
+TELLING = ("git", "packages", "machine", "threads", "device", "gpu", "compiled")
 
 
 def carry_out(directories: Sequence[Path], out: Path) -> str:
     """Join, write into the new directory `out` and draw; returns the table.
 
-    Raises `OptionError` for a directory that is no run and no comparison, for runs that are not whole or that differ in
-    more than their seeds, and for a seed that is there twice.
+    Raises `OptionError` for a directory that is no run and no comparison, for runs that were interrupted, are damaged
+    or differ in more than their seeds, and for a seed that is there twice.
     """
+    found = _alike_directories(directories)
+    study, labels = _listed(directories, found)
+    parts = {label: [runs[label] for runs in found if label in runs] for label in labels}
+    records = {label: _alike(places) for label, places in parts.items() if places}
+    first = next(iter(records.values()))
+    if any(record["task"] != first["task"] for record in records.values()):
+        raise OptionError("--join: these are runs of several tasks; join those of one, or see --aggregate")
+    task = make_task(first["task"], first.get("backend", "gymnasium"))
+    comparison.refuse_missing_samples([place for places in parts.values() for place in places], task, study)
+    _say_what_is_missing(directories, found, labels)
+    results.claim(out)
+    with results.new_directory(out) as partial:
+        if (directories[0] / "config.json").exists():
+            groups.join(parts[labels[0]], partial)
+        else:
+            for label, places in ((label, places) for label, places in parts.items() if places):
+                (partial / label).mkdir()
+                groups.join(places, partial / label)
+            results.write_json(partial / "comparison.json", {"study": study, "runs": labels})
+    seeds = {len(results.read_config(run)["seeds"]) for run in results.run_directories(out)}
+    return f"{heading(task.spec.name, *seeds)}\n\n{comparison.report(out, task, study)}"
+
+
+def _alike_directories(directories: Sequence[Path]) -> list[dict[str, Path]]:
+    """Label -> directory of the run itself or of each of a comparison's, for each of several."""
     if len(directories) < 2:
         raise OptionError("--join: one directory alone is whole; name two or more, of other seeds")
     found = [_runs(directory) for directory in directories]
     alone = [(directory / "config.json").exists() for directory in directories]
     if len(set(alone)) > 1:
         raise OptionError(f"--join: {directories[alone.index(True)]} is one run, and another a comparison; join alike")
-    parts = {label: [runs[label] for runs in found if label in runs] for runs in found for label in runs}
-    if all(alone) and len(parts) > 1:
-        raise OptionError(f"--join: {', '.join(parts)} are not the same run; name directories of other seeds of one")
-    records = {label: _alike(label, places) for label, places in parts.items()}
-    first = next(iter(records.values()))
-    if any(record["task"] != first["task"] for record in records.values()):
-        raise OptionError("--join: these are runs of several tasks; join those of one, or see --aggregate")
-    studies = [] if all(alone) else [_comparison(directory)["study"] for directory in directories]
-    study = studies[0] if len(set(studies)) == 1 else None
-    results.claim(out)
-    with results.new_directory(out) as partial:
-        if all(alone):
-            groups.join(next(iter(parts.values())), partial)
-        else:
-            for label, places in parts.items():
-                (partial / label).mkdir()
-                groups.join(places, partial / label)
-            results.write_json(partial / "comparison.json", {"study": study, "runs": list(parts)})
-    seeds = max(len(results.read_config(run)["seeds"]) for run in results.run_directories(out))
-    read = comparison.report(out, make_task(first["task"], first.get("backend", "gymnasium")), study)
-    return f"{heading(first['task'], seeds)}\n\n{read}"
-
-
-def _comparison(directory: Path) -> dict[str, Any]:
-    return json.loads((directory / "comparison.json").read_text())
-
-
-def _runs(directory: Path) -> dict[str, Path]:
-    """Label -> directory of the run itself or of each of a comparison's, in the order they are listed."""
-    try:
-        found = {results.read_config(run)["label"]: run for run in results.run_directories(directory)}
-        next(iter(found))
-    except (OSError, ValueError, LookupError, TypeError, StopIteration):
-        raise OptionError(f"--join: {directory} is not the directory of a run or comparison") from None
+    if all(alone) and len({*found[0]}.union(*found)) > 1:
+        raise OptionError(
+            f"--join: {', '.join(label for runs in found for label in runs)} are not the same run; name directories of "
+            "other seeds of one"
+        )
     return found
 
 
-def _alike(label: str, places: Sequence[Path]) -> dict[str, Any]:
-    """The first of the records, all of which say the same of everything but their seeds."""
-    records = [results.read_config(place) for place in places]
+def _runs(directory: Path) -> dict[str, Path]:
+    try:
+        runs = {results.read_config(run)["label"]: run for run in results.run_directories(directory)}
+        next(iter(runs))
+    except (OSError, ValueError, LookupError, TypeError, StopIteration):
+        raise OptionError(f"--join: {directory} is not the directory of a run or comparison") from None
+    return runs
+
+
+def _listed(directories: Sequence[Path], found: Sequence[Mapping[str, Path]]) -> tuple[str | None, list[str]]:
+    """The study that all are of, if any, and the labels in its order, also of runs that none of them has yet."""
+    if (directories[0] / "config.json").exists():
+        return None, list(found[0])
+    lists = [json.loads((directory / "comparison.json").read_text()) for directory in directories]
+    same = all(listed == lists[0] for listed in lists)
+    labels = dict.fromkeys([*(lists[0]["runs"] if same else []), *(label for runs in found for label in runs)])
+    return lists[0].get("study") if same else None, list(labels)
+
+
+def _alike(places: Sequence[Path]) -> dict[str, Any]:
+    """The first of the records, all of which are whole and say the same of everything but their seeds."""
+    records = [_whole(place) for place in places]
     seeds: dict[int, Path] = {}
     for place, record in zip(places, records, strict=True):
-        if record["interrupted"]:
-            raise OptionError(f"--join: {place} was interrupted; let it go on to its end")
-        try:
-            results.load_run(place)
-        except OptionError as error:
-            raise OptionError(f"--join: {error}") from None
-        other = [key for key in {**records[0], **record} if key not in OWN and record.get(key) != records[0].get(key)]
+        other = {key for key in {**records[0], **record} if record.get(key) != records[0].get(key)} - OWN
         if other:
-            here, there = results.settings(records[0]), results.settings(record)
-            named = [f"{key} ({there.get(key)}, not {value})" for key, value in here.items() if there.get(key) != value]
-            raise OptionError(f"--join: {place} differs from {places[0]} in {', '.join(named or other)}")
+            differ = results.differences(record, records[0], other)
+            raise OptionError(f"--join: {place} differs from {places[0]} in {differ}")
         for seed in record["seeds"]:
             if seed in seeds:
-                raise OptionError(f"--join: seed {seed} of {label} is in {seeds[seed]} and in {place}; it may be once")
+                raise OptionError(f"--join: seed {seed} is in {seeds[seed]} and in {place}; it may be once")
             seeds[seed] = place
-    apart = [key for key in TELLING if len({json.dumps(r.get("environment", {}).get(key)) for r in records}) > 1]
+    made = [environment for record in records for environment in groups.environments(record)]
+    apart = [key for key in TELLING if any(one.get(key) != made[0].get(key) for one in made)]
+    apart += ["physics"] * any(record.get("physics") != records[0].get("physics") for record in records)
     if apart:
-        print(f"{label}: not all seeds were made with the same {', '.join(apart)}", file=sys.stderr)
+        print(f"{records[0]['label']}: not all seeds were made with the same {', '.join(apart)}", file=sys.stderr)
     return records[0]
+
+
+def _whole(place: Path) -> dict[str, Any]:
+    """The record of a run that ended, whose metrics are those of all its seeds to the end."""
+    record = results.read_config(place)
+    if record["interrupted"]:
+        raise OptionError(f"--join: {place} was interrupted; let it go on to its end")
+    try:
+        metrics = results.load_run(place)
+    except OptionError as error:
+        raise OptionError(f"--join: {error}") from None
+    last = metrics[metrics["step"] == record["steps_done"]]
+    if set(last["seed"]) != set(record["seeds"]):
+        raise OptionError(
+            f"--join: {place}: its metrics.csv lacks some of seeds {', '.join(map(str, record['seeds']))} at step "
+            f"{record['steps_done']}, where it ended; make it again"
+        )
+    return record
+
+
+def _say_what_is_missing(
+    directories: Sequence[Path], found: Sequence[Mapping[str, Path]], labels: Sequence[str]
+) -> None:
+    for label in labels:
+        without = [str(directory) for directory, runs in zip(directories, found, strict=True) if label not in runs]
+        if without:
+            print(f"{label}: is not in {', '.join(without)}", file=sys.stderr)
+    for name in ("training.csv", "samples.npz", "checkpoint.pt"):
+        for label in labels:
+            there = [(runs[label] / name).exists() for runs in found if label in runs]
+            if any(there) and not all(there):
+                print(f"{label}: {name} is not in all of its directories, left out", file=sys.stderr)

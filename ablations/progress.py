@@ -37,7 +37,7 @@ class Progress:
 
     def __init__(self, run: RunConfig, directory: Path):
         """`directory`: where the run will be."""
-        self.path = directory.parent / f".{directory.name}.{run.seeds[0]}.progress"
+        self.path = _path(run, directory)
         environment = results.environment()
         made_by = {name: environment[name] for name in ("git", "packages", "machine", "threads", "gpu")}
         self._of = json.dumps([run.record(), made_by, fusion.fused()], sort_keys=True)
@@ -45,11 +45,8 @@ class Progress:
 
     def restore(self, outcome: Outcome) -> None:
         """Put a run that has just begun where the file says, if there is one and it is this run's."""
-        try:
-            stored = torch.load(self.path, weights_only=True, map_location="cpu")
-        except (OSError, EOFError, LookupError, RuntimeError, ValueError, pickle.UnpicklingError):
-            return
-        if not isinstance(stored, dict) or "of" not in stored:
+        stored = _read(self.path)
+        if stored is None:
             return
         if stored["of"] != self._of:
             self._put_aside(stored["of"])
@@ -90,6 +87,28 @@ class Progress:
         except OSError as error:
             print(f"{self._label}: cannot write {self.path} ({first_line(error)}); trains on", file=sys.stderr)
         self._written = time.monotonic()
+
+
+def seeds_together(run: RunConfig, directory: Path) -> int | None:
+    """How many of the run's seeds were trained together when it was killed; None where nothing of it is kept."""
+    stored = _read(_path(run, directory))
+    if stored is None:
+        return None
+    kept = json.loads(stored["of"])[0]
+    asked = json.loads(json.dumps(run.record()))
+    return len(kept["seeds"]) if {**kept, "seeds": asked["seeds"]} == asked else None
+
+
+def _path(run: RunConfig, directory: Path) -> Path:
+    return directory.parent / f".{directory.name}.{run.seeds[0]}.progress"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        stored = torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, EOFError, LookupError, RuntimeError, ValueError, pickle.UnpicklingError):
+        return None
+    return stored if isinstance(stored, dict) and "of" in stored else None
 
 
 def clear(directory: Path) -> None:

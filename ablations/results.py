@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -157,6 +157,13 @@ def settings(record: dict[str, Any]) -> dict[str, str]:
     """What a run was made with, as flat text: parts, `part.option`, steps."""
     made = {**record["names"], **record.get("options", {}), "steps": record.get("steps")}
     return {key: str(value) for key, value in pd.json_normalize(made).iloc[0].items()}
+
+
+def differences(record: dict[str, Any], other: dict[str, Any], keys: Collection[str]) -> str:
+    """What a record says otherwise than another, of which `keys` differ: options by name, `a (here, not there)`."""
+    here, there = settings(record), settings(other)
+    named = [f"{key} ({here.get(key)}, not {value})" for key, value in there.items() if here.get(key) != value]
+    return ", ".join([*named, *(key for key in keys if key not in ("names", "options", "steps"))])
 
 
 def run_directories(directory: Path) -> list[Path]:

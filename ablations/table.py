@@ -22,10 +22,13 @@ def format_interval(mean: float, low: float, digits: int = 4) -> str:
     return f"{mean:.{digits}f} ± {mean - low:.{digits}f}"
 
 
-def heading(task: str, seeds: int) -> str:
-    """What the numbers of `table` are."""
-    over = f"mean ± half of the 95% interval over {seeds} seeds" if seeds > 1 else "one seed, no interval"
-    return f"{task}: {over}"
+def heading(task: str, *seeds: int) -> str:
+    """What the numbers of `table` are; `seeds`: how many the runs have."""
+    fewest, most = min(seeds), max(seeds)
+    if most == 1:
+        return f"{task}: one seed, no interval"
+    count = f"{most}" if fewest == most else f"{fewest} to {most}"
+    return f"{task}: mean ± half of the 95% interval over {count} seeds"
 
 
 def table(summary: pd.DataFrame, reference: dict[str, float], differences: pd.DataFrame) -> str:

@@ -51,10 +51,10 @@ def make_views(
 ) -> tuple[View, ...]:
     """Every selection with the trained sampler and with each of `resample`."""
     chosen = [(text, _selection(text, options)) for text in selections]
-    samplers: list[tuple[str, PolicyConfig | None]] = [(AS_TRAINED, None)]
-    samplers += [(text, _resampled(text, policy)) for text in resample]
+    resampled = [(text, _resampled(text, policy)) for text in resample]
     _refuse_same("--selection", chosen)
-    _refuse_same("--resample", samplers)
+    _refuse_same("--resample", [(AS_TRAINED, policy), *resampled])
+    samplers: list[tuple[str, PolicyConfig | None]] = [(AS_TRAINED, None), *resampled]
     return tuple(View(text, selection, sampler, twin) for sampler, twin in samplers for text, selection in chosen)
 
 
@@ -62,8 +62,8 @@ def _refuse_same(flag: str, named: Sequence[tuple[str, Any]]) -> None:
     """Raise `OptionError` where two texts mean one thing: it would be judged, and shown, twice."""
     for place, (text, meant) in enumerate(named):
         for before, other in named[:place]:
-            if type(meant) is type(other) and meant == other:
-                raise OptionError(f"{flag}: {text} is the same as {before}; each may appear once")
+            if meant == other:
+                raise OptionError(f"{flag}: {text} is {before!r} again; each may appear once")
 
 
 def selection_name(text: str) -> str:

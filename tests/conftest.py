@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 
 from core import fusion
 from run_ablation import main
+from tasks import bandits
 
 # the networks of the tests are tiny: more threads would wait for each other longer than they work
 torch.set_num_threads(1)
@@ -23,6 +24,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 def uncompiled():
     """Every test starts without the compiled kernels, whatever one before it turned on."""
     fusion.fuse(False)
+
+
+@pytest.fixture
+def few_samples(monkeypatch):
+    """The bandit judged by 200 samples of a seed, of which a figure shows 50."""
+    monkeypatch.setattr(bandits, "EVALUATION_SAMPLES", 200)
+    monkeypatch.setattr(bandits, "KEPT_SAMPLES", 50)
 
 
 @pytest.fixture

@@ -7,10 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ablations import results
 
 NAMES = {"policy": "diffusion", "regularizer": "bc", "improvement": "q-max", "backup": "clipped-double-q"}
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """The same files, rows in the same order; numbers to rounding, as torch rounds a batch of products by its size."""
+    assert {file.name for file in a.iterdir()} == {file.name for file in b.iterdir()}
+    for file in a.glob("*.csv"):
+        if file.read_text().strip():
+            pd.testing.assert_frame_equal(pd.read_csv(file), pd.read_csv(b / file.name), rtol=1e-5, atol=1e-6)
+    if (a / "samples.npz").exists():
+        mine, its = results.load_samples(a), results.load_samples(b)
+        assert mine.keys() == its.keys()
+        for name, array in mine.items():
+            np.testing.assert_allclose(array, its[name], rtol=1e-4, atol=1e-5)
 
 
 def written(

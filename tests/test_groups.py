@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from builders import SPEC, make_dataset, make_trainer, small_config
+from records import assert_same_run
 
 from ablations import memory, runner
 from ablations.cli import parse
@@ -20,10 +20,7 @@ SMALL = "--network.hidden 16 --network.depth 1 --trainer.batch 16 --compile off"
 TASK = "--policy.T 3 --steps 6 --eval-every 3 --seeds 4 7 1 --selection one argmax-q:candidates=3".split()
 
 
-@pytest.fixture(autouse=True)
-def few_samples(monkeypatch):
-    monkeypatch.setattr(bandits, "EVALUATION_SAMPLES", 256)
-    monkeypatch.setattr(bandits, "KEPT_SAMPLES", 64)
+pytestmark = pytest.mark.usefixtures("few_samples")
 
 
 def trained(out, *arguments):
@@ -31,22 +28,11 @@ def trained(out, *arguments):
     return out
 
 
-def assert_same_run(a, b):
-    """Rows in the same order; numbers to rounding, since torch rounds a batch of products by its size."""
-    assert {file.name for file in a.iterdir()} == {file.name for file in b.iterdir()}
-    for name in ("metrics.csv", "training.csv", "summary.csv"):
-        pd.testing.assert_frame_equal(pd.read_csv(a / name), pd.read_csv(b / name), rtol=1e-5, atol=1e-7)
-    with np.load(a / "samples.npz") as x, np.load(b / "samples.npz") as y:
-        assert set(x) == set(y)
-        for name in x:
-            np.testing.assert_allclose(x[name], y[name], rtol=1e-4, atol=1e-5)
-    assert read_config(a)["seeds"] == read_config(b)["seeds"] == [4, 7, 1]
-
-
 @pytest.mark.parametrize("size", ["1", "2"])
 def test_in_groups_is_together(tmp_path, size):
     together, apart = trained(tmp_path / "a"), trained(tmp_path / "b", "--seeds-at-once", size)
     assert_same_run(together, apart)
+    assert read_config(together)["seeds"] == read_config(apart)["seeds"] == [4, 7, 1]
     stored = [torch.load(out / "checkpoint.pt", weights_only=True) for out in (together, apart)]
     assert stored[0]["state"].keys() == stored[1]["state"].keys()
     for name, tensor in stored[0]["state"]["policy"].items():
@@ -68,6 +54,7 @@ def test_too_little_memory_splits_and_says_so(tmp_path, monkeypatch, capsys):
     assert "trained 2 at a time" in said
     assert read_config(apart)["groups"] == [[4, 7], [1]]
     assert_same_run(together, apart)
+    assert read_config(together)["seeds"] == read_config(apart)["seeds"] == [4, 7, 1]
 
 
 def test_an_interruption_keeps_the_groups_begun(tmp_path, monkeypatch):

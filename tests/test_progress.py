@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ablations import comparison, progress, results, runner
+from ablations import comparison, memory, progress, results, runner
 from run_ablation import main
 from trainers.trainer import Trainer
 
@@ -124,6 +124,22 @@ def test_groups_of_seeds_go_on_and_files_of_others_stay(tmp_path, monkeypatch, c
     assert main([*command, *out]) == 0
     assert (tmp_path / "out" / "notes.md").read_text() == "mine"
     (tmp_path / "out" / "notes.md").unlink()
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def test_seeds_go_on_in_the_groups_they_began_in_whatever_is_free_now(tmp_path, monkeypatch, capsys):
+    command = [*COMMANDS["groups of seeds"].replace(" --seeds-at-once 1", "").split(), *SMALL]
+    out = ["--out", str(tmp_path / "out")]
+    assert main([*command, "--seeds-at-once", "1", "--out", str(tmp_path / "whole")]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "fitting", lambda each, device: 1)
+        cut_off(patch, 5, ConnectionError("the machine was taken away"))
+        with pytest.raises(ConnectionError):
+            main([*command, *out])
+    capsys.readouterr()
+    assert main([*command, *out]) == 0
+    assert "goes on from step" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["groups"] == [[0], [1]]
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 

@@ -16,7 +16,6 @@ from ablations.statistics import summarise
 from ablations.stopping import EarlyStop
 from ablations.table import table
 from run_ablation import main
-from tasks import bandits
 
 
 def means(directory) -> dict[str, float]:
@@ -100,12 +99,6 @@ def test_a_halted_seed_keeps_its_networks_while_the_others_train_on():
     for before, after in zip(then, now, strict=True):
         assert torch.equal(before[1], after[1])
     assert not all(torch.equal(before[0], after[0]) for before, after in zip(then, now, strict=True))
-
-
-@pytest.fixture
-def few_samples(monkeypatch):
-    monkeypatch.setattr(bandits, "EVALUATION_SAMPLES", 200)
-    monkeypatch.setattr(bandits, "KEPT_SAMPLES", 50)
 
 
 def test_a_run_that_stops_early(tmp_path, few_samples):

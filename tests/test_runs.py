@@ -13,16 +13,12 @@ import torch
 from ablations import results, runner
 from ablations.studies import STUDIES
 from run_ablation import main
-from tasks import bandits
 from trainers.trainer import Trainer
 
 SMALL = "--network.hidden 16 --network.depth 1 --trainer.batch 10 --compile off".split()
 
 
-@pytest.fixture(autouse=True)
-def few_samples(monkeypatch):
-    monkeypatch.setattr(bandits, "EVALUATION_SAMPLES", 200)
-    monkeypatch.setattr(bandits, "KEPT_SAMPLES", 50)
+pytestmark = pytest.mark.usefixtures("few_samples")
 
 
 def run(tmp_path, arguments, name="out"):
@@ -111,6 +107,7 @@ def test_damaged_samples_are_said_before_anything_else_is_trained(tmp_path, caps
     samples.unlink()
     assert run(tmp_path, command)[0] == 2
     assert "gaussian-bc: its samples.npz cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "cvae-bc").exists()
 
 
 def test_a_study_made_in_parts_is_one_comparison(tmp_path, capsys):
@@ -121,6 +118,20 @@ def test_a_study_made_in_parts_is_one_comparison(tmp_path, capsys):
     (tmp_path / "out" / "comparison.json").write_text("{")
     assert run(tmp_path, part + "diffusion")[0] == 2
     assert "comparison.json cannot be read" in capsys.readouterr().err
+
+
+def test_what_another_machine_makes_of_the_same_study_stays_where_a_part_diverges(tmp_path, capsys):
+    out = tmp_path / "out"
+    part = "--study coupling --steps 200 --seeds 0 --trainer.lr 1e30 --only gaussian"
+    out.mkdir()
+    (out / "comparison.json").write_text(json.dumps({"study": "coupling", "runs": list(STUDIES["coupling"].runs)}))
+    (out / ".cvae.0.progress").touch()
+    assert run(tmp_path, part)[0] == 1
+    assert "gaussian" in capsys.readouterr().err.splitlines()[-1]
+    assert {path.name for path in out.iterdir()} == {"comparison.json", ".cvae.0.progress"}
+    (out / ".cvae.0.progress").unlink()
+    assert run(tmp_path, part)[0] == 1
+    assert not out.exists()
 
 
 def test_an_interrupted_run_is_made_anew(tmp_path, monkeypatch, capsys):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from core.options import first_line
+from core.options import OptionError, first_line
 from core.rng import SeedRng
 from critics.backups import ValueBackup
 from trainers.trainer import Trainer
@@ -69,11 +70,21 @@ def load_frozen_critic(path: Path, trainer: Trainer, rows: Sequence[int]) -> Non
 
 
 def join(paths: Sequence[Path], to: Path) -> None:
-    """The checkpoint of all replicas of several, which were trained alike and for as many steps, in their order."""
-    stored = [torch.load(path, weights_only=True, map_location="cpu") for path in paths]
+    """The checkpoint of all replicas of several, which were trained alike, in their order.
+
+    Where some stopped early, its step is that of those that went on. Raises `OptionError` where one cannot be read.
+    """
+    stored = [_readable(path) for path in paths]
     state = _joined([one["state"] for one in stored])
     rng = [generator for one in stored for generator in one["rng"]]
-    write({"state": state, "step": stored[0]["step"], "rng": rng}, to)
+    write({"state": state, "step": max(one["step"] for one in stored), "rng": rng}, to)
+
+
+def _readable(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, EOFError, ValueError, RuntimeError, LookupError, pickle.UnpicklingError):
+        raise OptionError(f"{path}: cannot be read; remove it to go without, or make the run again") from None
 
 
 def _joined(values: Sequence[Any]) -> Any:
