@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -79,6 +80,20 @@ def _train(arguments: Sequence[str]) -> int:
     return 130 if ended.interrupted else 1 if ended.failures else 0
 
 
+class Unheard(io.TextIOWrapper):
+    """A standard stream whose reader may go (`| head`), or its disk fill: what is said then is lost, and no run."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+
 def _places(out: Path) -> str:
     return f"results: {out}\nfigure:  {out / 'figure.png'}"
 
@@ -93,14 +108,9 @@ if __name__ == "__main__":
     for end in (getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)):
         if signal.getsignal(end) != signal.SIG_IGN:
             signal.signal(end, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    try:
-        code = main(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # whoever read has heard enough; the results are written, and Python would complain once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code)
+            buffering = stream.line_buffering
+            setattr(sys, name, Unheard(stream.buffer, stream.encoding, "replace", line_buffering=buffering))
+    sys.exit(main(sys.argv[1:]))

@@ -167,6 +167,22 @@ def test_as_a_program(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("unheard", ["stdout", "stderr"])
+def test_a_reader_who_leaves_ends_no_run(tmp_path, unheard):
+    """As `| head` does: the results are there, the exit code is that of the run."""
+    read, write = os.pipe()
+    os.close(read)
+    options = "--policy gaussian --bc-only --steps 400 --eval-every 100 --seeds 0 --network.hidden 16 --compile off"
+    call = [sys.executable, str(ROOT / "run_ablation.py"), *options.split(), "--out", str(tmp_path / "out")]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, unheard: write}
+    with subprocess.Popen(call, text=True, **streams) as process:
+        os.close(write)
+        said = process.communicate()
+    assert process.returncode == 0
+    assert (tmp_path / "out" / "figure.png").exists()
+    assert "Traceback" not in "".join(filter(None, said))
+
+
 def test_defaults_are_the_tasks():
     (run,) = parse(["--policy", "diffusion"]).runs
     assert run.seeds == (0, 1, 2, 3, 4)
