@@ -10,11 +10,11 @@ import seaborn as sns
 
 from ablations import statistics
 from ablations.figures.drawing import HEADLINE, colors_of, grid, legend_above, save
-from ablations.results import read_config, run_directories
+from ablations.results import load_metrics, read_config, run_directories
 
 
 def draw_methods(directory: Path, summary: pd.DataFrame, path: Path) -> None:
-    """Each policy class under cloning and with Q on one line, published methods below: mean and 95% interval."""
+    """Each policy class under cloning and with Q on one line, published methods below: mean, 95% interval, seeds."""
     rows = statistics.final(summary)
     presets = {config["label"]: config["preset"] for config in map(read_config, run_directories(directory))}
     published = rows["label"].map(presets).notna()
@@ -27,7 +27,15 @@ def draw_methods(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     names = sorted(dict.fromkeys(rows["line"]), key=lambda line: order.index(line.partition(" ")[0]))
     figure, axes = grid(len(HEADLINE), height=0.28 * len(names) + 1.2)
     colors = colors_of(rows["kind"])
+    place = dict(zip(rows["run"], map(names.index, rows["line"]), strict=True))
+    seeds = statistics.final(load_metrics(directory))
+    seeds = seeds.assign(
+        height=seeds["run"].map(place),
+        color=seeds["run"].map(dict(zip(rows["run"], rows["kind"], strict=True))).map(colors),
+    )
     for axis, (metric, title) in zip(axes, HEADLINE.items(), strict=True):
+        each = seeds[seeds["metric"] == metric]
+        axis.scatter(each["value"], each["height"], marker="|", s=50, c=list(each["color"]), linewidth=1)
         for kind, group in rows.groupby("kind", sort=False):
             shown = group[group["metric"] == metric]
             heights = [names.index(line) for line in shown["line"]]
