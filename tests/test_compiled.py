@@ -172,6 +172,19 @@ class TestNetwork:
         x = torch.tensor([[[0.0, torch.nan], [0.0, 1.0]]], dtype=torch.float64)
         assert network_pass.run(x, weights, biases).isnan().flatten().tolist() == [True, False]
 
+    @pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86's processors are told to")
+    def test_what_is_too_small_for_full_precision_is_nothing(self, compiled):
+        """Where it is kept, saturated units make training several times slower; outside it is kept as before."""
+        tiny = torch.finfo(torch.float64).tiny
+        weights, biases, _ = network((1,), (2, 8, 1))
+        with torch.no_grad():
+            weights[0].fill_(1), weights[1].fill_(1e-3), biases[0].fill_(0), biases[1].fill_(0)
+        x = torch.full((1, 3, 2), 100 * tiny, dtype=torch.float64)
+        assert (network_pass.plain(x, weights, biases) > 0).all()
+        assert (network_pass.run(10 * x, weights, biases) > 0).all()
+        assert (network_pass.run(x, weights, biases) == 0).all()
+        assert x[0, 0, 0] * 1e-3 > 0
+
     def test_gradient_of_a_gradient(self, compiled):
         weights, biases, g = network((2,), (3, 8, 8, 1))
         x = torch.randn(2, 5, 3, generator=g, dtype=torch.float64).requires_grad_()
