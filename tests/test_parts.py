@@ -6,7 +6,17 @@ import shutil
 
 import pytest
 import torch
-from builders import SMALL, SPEC, double_rng, generators, make_batch, make_dataset, make_trainer, small_config
+from builders import (
+    SMALL,
+    SPEC,
+    SampledPolicy,
+    double_rng,
+    generators,
+    make_batch,
+    make_dataset,
+    make_trainer,
+    small_config,
+)
 from torch import nn
 from torch.nn import functional as F
 
@@ -29,7 +39,7 @@ class LinearQ(nn.Module):
         return torch.stack([total + obs[..., 0], 2 * total + obs[..., 0]], dim=1)
 
 
-class Fixed(nn.Module):
+class Fixed(SampledPolicy):
     """A policy whose samples are its parameter plus unit noise."""
 
     def __init__(self):
@@ -151,7 +161,7 @@ def test_softmax_goes_from_argmax_to_uniform_with_temperature(temperature, agree
 
 
 def test_softmax_probabilities():
-    class Two(nn.Module):
+    class Two(SampledPolicy):
         def sample(self, obs, rng):
             return (
                 torch.tensor([0.0, 1.0], dtype=torch.float64).repeat(obs.shape[1] // 2)[None, :, None].expand(2, -1, 1)
