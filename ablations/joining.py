@@ -49,7 +49,7 @@ def carry_out(directories: Sequence[Path], out: Path) -> str:
                 groups.join(places, partial / label)
             results.write_json(partial / "comparison.json", {"study": study, "runs": labels})
     seeds = {len(results.read_config(run)["seeds"]) for run in results.run_directories(out)}
-    return f"{heading(task.spec.name, *seeds)}\n\n{comparison.report(out, task, study)}"
+    return f"{heading(first['task'], *seeds)}\n\n{comparison.report(out, task, study)}"
 
 
 def _alike_directories(directories: Sequence[Path]) -> list[dict[str, Path]]:
