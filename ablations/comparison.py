@@ -124,15 +124,19 @@ def report(directory: Path, task: Task, study: str | None) -> str:
 
 def _figures(directory: Path, task: Task, study: str | None) -> list[str]:
     """The study's own where its runs differ as it says, else the task's, and that of a number swept."""
-    own = STUDIES[study].figures if study in STUDIES else ()
+    own = _of_study(study)
     if own and (results.swept(directory) if "sweep" in own else not results.varied(directory)):
         return list(own)
     return [*task.figures, *(["sweep"] if results.swept(directory) else [])]
 
 
+def _of_study(study: str | None) -> tuple[str, ...]:
+    return STUDIES[study].figures if study in STUDIES else ()
+
+
 def refuse_missing_samples(places: Sequence[Path], task: Task, study: str | None) -> None:
     """Raise `OptionError` where the figures show samples, and those of a run that is there cannot be read."""
-    shown = "samples" in ((STUDIES[study].figures if study in STUDIES else ()) or task.figures)
+    shown = "samples" in (_of_study(study) or task.figures)
     for place in places:
         if shown or (place / "samples.npz").exists():
             results.load_samples(place)
@@ -172,9 +176,8 @@ def _refuse_others(directory: Path, place: Path, run: RunConfig) -> None:
     results.load_run(place)
     # groups of seeds that were not begun when it was interrupted
     begun = there["interrupted"] and "groups" in there and set(there["seeds"]) <= set(asked["seeds"])
-    apart = {"views", "varied", *(["seeds"] if begun else [])}
-    if set(there["seeds"]) == set(asked["seeds"]):
-        apart.add("seeds")
+    alike = begun or set(there["seeds"]) == set(asked["seeds"])
+    apart = {"views", "varied", *(["seeds"] if alike else [])}
     changed = [key for key, value in asked.items() if key not in apart and there.get(key) != value]
     without_cost = [[{**view, "forwards": None} for view in record["views"]] for record in (there, asked)]
     changed += ["views"] if without_cost[0] != without_cost[1] else []

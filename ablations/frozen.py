@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,7 @@ def _record(directory: Path, where: str) -> dict[str, Any]:
         record = results.read_config(directory)
         record["label"], record["task"], set(record["seeds"]), record["names"], record["options"]
         has_critic = checkpoint.holds_critic(directory / "checkpoint.pt")
-    except (OSError, EOFError, ValueError, RuntimeError, LookupError, TypeError, pickle.UnpicklingError):
+    except (*checkpoint.UNREADABLE, TypeError):
         raise OptionError(f"{where}: not the directory of a run with its config.json and checkpoint.pt") from None
     if not has_critic:
         raise OptionError(f"{where}: {record['label']} trained no critic; name a run that has one, not --bc-only")

@@ -86,7 +86,10 @@ def join(parts: Sequence[Path], directory: Path) -> None:
     _join_rows(metrics if joined["interrupted"] else _as_long(metrics)).to_csv(directory / "metrics.csv", index=False)
 
     def all_have(name: str) -> bool:
-        return all((part / name).exists() for part in parts)
+        there = [(part / name).exists() for part in parts]
+        if any(there) and not all(there):
+            print(f"{joined['label']}: {name} is not in all of its directories, left out", file=sys.stderr)
+        return all(there)
 
     if all_have("training.csv"):
         training = [_read(part / "training.csv") for part in parts]

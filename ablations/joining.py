@@ -19,6 +19,8 @@ from tasks import make_task
 
 #: what a record says of its own seeds, of how they were made, and of what they were compared with
 OWN = {"seeds", "steps_done", "halted", "seconds", "groups", "environment", "environments", "physics", "varied"}
+#: without these it is no run's
+NEEDED = {"label", "task", "names", "views", "seeds", "interrupted", "steps_done"}
 #: of an environment, what numbers may depend on
 TELLING = ("git", "packages", "machine", "threads", "device", "gpu", "compiled")
 
@@ -70,11 +72,12 @@ def _alike_directories(directories: Sequence[Path]) -> list[dict[str, Path]]:
 
 def _runs(directory: Path) -> dict[str, Path]:
     try:
-        runs = {results.read_config(run)["label"]: run for run in results.run_directories(directory)}
-        next(iter(runs))
-    except (OSError, ValueError, LookupError, TypeError, StopIteration):
+        records = {run: results.read_config(run) for run in results.run_directories(directory)}
+        if not records or not all(set(record) >= NEEDED for record in records.values()):
+            raise ValueError
+    except (OSError, ValueError, LookupError, TypeError):
         raise OptionError(f"--join: {directory} is not the directory of a run or comparison") from None
-    return runs
+    return {record["label"]: run for run, record in records.items()}
 
 
 def _listed(directories: Sequence[Path], found: Sequence[Mapping[str, Path]]) -> tuple[str | None, list[str]]:
@@ -133,8 +136,3 @@ def _say_what_is_missing(
         without = [str(directory) for directory, runs in zip(directories, found, strict=True) if label not in runs]
         if without:
             print(f"{label}: is not in {', '.join(without)}", file=sys.stderr)
-    for name in ("training.csv", "samples.npz", "checkpoint.pt"):
-        for label in labels:
-            there = [(runs[label] / name).exists() for runs in found if label in runs]
-            if any(there) and not all(there):
-                print(f"{label}: {name} is not in all of its directories, left out", file=sys.stderr)

@@ -7,7 +7,6 @@ that goes on is bit for bit one that was not stopped, so a file left by other op
 from __future__ import annotations
 
 import json
-import pickle
 import re
 import shutil
 import sys
@@ -105,8 +104,8 @@ def _path(run: RunConfig, directory: Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        stored = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, EOFError, LookupError, RuntimeError, ValueError, pickle.UnpicklingError):
+        stored = checkpoint.read(path)
+    except checkpoint.UNREADABLE:
         return None
     return stored if isinstance(stored, dict) and "of" in stored else None
 

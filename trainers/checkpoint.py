@@ -15,6 +15,14 @@ from core.rng import SeedRng
 from critics.backups import ValueBackup
 from trainers.trainer import Trainer
 
+#: what reading a file raises that is not there, is damaged, or is something else
+UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, LookupError, pickle.UnpicklingError)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `write` wrote, on the CPU. Raises one of `UNREADABLE` where that cannot be."""
+    return torch.load(path, weights_only=True, map_location="cpu")
+
 
 def save(path: Path, trainer: Trainer, rng: SeedRng) -> None:
     """Write the state into a file."""
@@ -23,7 +31,7 @@ def save(path: Path, trainer: Trainer, rng: SeedRng) -> None:
 
 def load(path: Path, trainer: Trainer, rng: SeedRng) -> None:
     """Restore a trainer and rng from a file of `save`."""
-    put(torch.load(path, weights_only=True, map_location="cpu"), trainer, rng)
+    put(read(path), trainer, rng)
 
 
 def of(trainer: Trainer, rng: SeedRng) -> dict[str, Any]:
@@ -52,7 +60,7 @@ def put(stored: dict[str, Any], trainer: Trainer, rng: SeedRng) -> None:
 
 def holds_critic(path: Path) -> bool:
     """Whether the checkpoint at `path` has a critic. Raises what reading raises where it is no checkpoint."""
-    return "critic" in torch.load(path, weights_only=True, map_location="cpu")["state"]
+    return "critic" in read(path)["state"]
 
 
 def load_frozen_critic(path: Path, trainer: Trainer, rows: Sequence[int]) -> None:
@@ -60,7 +68,7 @@ def load_frozen_critic(path: Path, trainer: Trainer, rows: Sequence[int]) -> Non
 
     `rows`: which of the stored replicas, for each of the trainer's in turn.
     """
-    stored = torch.load(path, weights_only=True, map_location="cpu")["state"]
+    stored = read(path)["state"]
     value = trainer.backup if isinstance(trainer.backup, ValueBackup) else None
     parts = {"critic": trainer.critic, "target_critic": trainer.target_critic, "backup": value}
     for name, part in parts.items():
@@ -82,8 +90,8 @@ def join(paths: Sequence[Path], to: Path) -> None:
 
 def _readable(path: Path) -> dict[str, Any]:
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, EOFError, ValueError, RuntimeError, LookupError, pickle.UnpicklingError):
+        return read(path)
+    except UNREADABLE:
         raise OptionError(f"{path}: cannot be read; remove it to go without, or make the run again") from None
 
 

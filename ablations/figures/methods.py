@@ -27,15 +27,12 @@ def draw_methods(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     names = sorted(dict.fromkeys(rows["line"]), key=lambda line: order.index(line.partition(" ")[0]))
     figure, axes = grid(len(HEADLINE), height=0.28 * len(names) + 1.2)
     colors = colors_of(rows["kind"])
-    place = dict(zip(rows["run"], map(names.index, rows["line"]), strict=True))
-    seeds = statistics.final(load_metrics(directory))
-    seeds = seeds.assign(
-        height=seeds["run"].map(place),
-        color=seeds["run"].map(dict(zip(rows["run"], rows["kind"], strict=True))).map(colors),
-    )
+    shown_as = rows.drop_duplicates("run").set_index("run")[["line", "kind"]]
+    seeds = statistics.final(load_metrics(directory)).join(shown_as, on="run")
     for axis, (metric, title) in zip(axes, HEADLINE.items(), strict=True):
         each = seeds[seeds["metric"] == metric]
-        axis.scatter(each["value"], each["height"], marker="|", s=50, c=list(each["color"]), linewidth=1)
+        at = [names.index(line) for line in each["line"]]
+        axis.scatter(each["value"], at, marker="|", s=50, c=list(each["kind"].map(colors)), linewidth=1)
         for kind, group in rows.groupby("kind", sort=False):
             shown = group[group["metric"] == metric]
             heights = [names.index(line) for line in shown["line"]]
