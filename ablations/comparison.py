@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 import torch
 
-from ablations import groups, progress, protocols, results, runner, statistics
+from ablations import groups, locks, progress, protocols, results, runner, statistics
 from ablations.config import RunConfig
 from ablations.figures import FIGURES
 from ablations.studies import STUDIES
@@ -50,32 +50,64 @@ def carry_out(
     task = make_task(runs[0].task, runs[0].backend)
     task.prepare()
     if len(runs) == 1 and study is None:
-        interrupted = not _is_done(directory) and _carry_out(runs[0], task, device, directory, at_once)
+        interrupted = _make(runs[0], task, device, directory, at_once)
+        if interrupted is None:
+            raise OptionError(f"--out {directory}: another process is training this run; name a new directory")
         return Ended(report(directory, task, study), interrupted)
     directory.mkdir(parents=True, exist_ok=True)
     results.write_json(directory / "comparison.json", {"study": study, "runs": [run.label for run in runs]})
-    failures, interrupted = [], False
+    failures, elsewhere, interrupted = [], [], False
     due = [run for run in runs if not only or run.label in only]
     for number, run in enumerate(due, 1):
-        if _is_done(directory / run.label):
-            continue
-        if len(due) > 1:
-            print(f"{run.label}: {number} of {len(due)}", file=sys.stderr)
+        title = f"{run.label}: {number} of {len(due)}" if len(due) > 1 else ""
         try:
-            interrupted = _carry_out(run, task, device, directory / run.label, at_once)
+            interrupted = _make(run, task, device, directory / run.label, at_once, title)
         except runner.Diverged as error:
             failures.append(str(error))
             continue
-        if interrupted:
+        if interrupted is None:
+            elsewhere.append(run.label)
+        elif interrupted:
             break
     if not results.run_directories(directory):
-        # what others keep or make in it stays
-        if all(path.name == "comparison.json" for path in directory.iterdir()):
-            (directory / "comparison.json").unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            directory.rmdir()
-        raise runner.Diverged("; ".join(failures))
-    return Ended(report(directory, task, study), interrupted, tuple(failures))
+        _give_up(directory, failures, elsewhere)
+    missing = [label for label in elsewhere if not (directory / label).exists()]
+    if missing:
+        print(f"{', '.join(missing)}: left to other processes; the same command later shows all", file=sys.stderr)
+    return Ended(report(directory, task, study), bool(interrupted), tuple(failures))
+
+
+def _give_up(directory: Path, failures: Sequence[str], elsewhere: Sequence[str]) -> NoReturn:
+    """Say why there is nothing to report, and leave nothing of this process behind."""
+    if elsewhere and not failures:
+        raise OptionError(f"--out {directory}: other processes are training {', '.join(elsewhere)}; wait for them")
+    # what others keep or make in it stays
+    if all(path.name == "comparison.json" for path in directory.iterdir()):
+        (directory / "comparison.json").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+    raise runner.Diverged("; ".join(failures))
+
+
+def _make(
+    run: RunConfig, task: Task, device: torch.device, place: Path, at_once: int | None, title: str = ""
+) -> bool | None:
+    """Make the run of `place` unless it is there; `title`: what to say before training.
+
+    Returns whether it was interrupted, or None where another process is at it.
+    """
+    with locks.taken(place) as ours:
+        if not ours:
+            print(f"{run.label}: another process is training it", file=sys.stderr)
+            return None
+        if (place / "config.json").exists():
+            # another process may have made it since the command began
+            _refuse_others(place, place, run)
+            if _is_done(place):
+                return False
+        if title:
+            print(title, file=sys.stderr)
+        return _carry_out(run, task, device, place, at_once)
 
 
 def _carry_out(run: RunConfig, task: Task, device: torch.device, directory: Path, at_once: int | None) -> bool:
@@ -94,9 +126,7 @@ def _carry_out(run: RunConfig, task: Task, device: torch.device, directory: Path
 
 
 def _is_done(place: Path) -> bool:
-    """Whether the run is there and whole; says what becomes of one that is there."""
-    if not (place / "config.json").exists():
-        return False
+    """Whether the run that is there is whole; says what becomes of it."""
     config = results.read_config(place)
     interrupted = config["interrupted"]
     print(f"{config['label']}: {'was interrupted' if interrupted else 'already there'}", file=sys.stderr)
