@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"run_ablation.py: error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        if error.errno is None or isinstance(error, BrokenPipeError):
+        if error.errno is None:
             raise
         print(f"run_ablation.py: error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         return 1

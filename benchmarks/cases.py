@@ -38,6 +38,7 @@ class Case:
     T: int = 5
     time_dim: int = 16
     improvement: str = "q-max"
+    eta: float = 1.0
     backup: str = "clipped-double-q"
     grad_norm: float | None = 5.0
 
@@ -48,7 +49,9 @@ class Case:
 
 
 HOPPER = Case()
-BANDIT = Case(obs_dim=2, act_dim=2, batch=100, hidden=128, T=50, time_dim=4, backup="reward-only", grad_norm=None)
+BANDIT = Case(
+    obs_dim=2, act_dim=2, batch=100, hidden=128, T=50, time_dim=4, eta=2.5, backup="reward-only", grad_norm=None
+)
 CASES: dict[str, Case] = {
     "hopper": HOPPER,
     "hopper-bc": replace(HOPPER, improvement="none", grad_norm=None),
@@ -68,7 +71,7 @@ def make_trainer(case: Case, seeds: int, device: torch.device, dtype: torch.dtyp
     parts = Parts(
         policy=POLICIES[case.policy](**options.get(case.policy, {})),
         regularizer=REGULARIZERS["bc"](),
-        improvement=IMPROVEMENTS[case.improvement](),
+        improvement=IMPROVEMENTS[case.improvement](**({"eta": case.eta} if case.improvement == "q-max" else {})),
         backup=BACKUPS[case.backup](),
         critic=CriticConfig(),
         network=NetworkConfig(hidden=case.hidden),
@@ -104,25 +107,32 @@ def our_steps(case: Case, seeds: int, device: torch.device) -> Steps:
 
 def reference_steps(case: Case, device: torch.device) -> Steps:
     """The reference's, likewise."""
+    agent, data, rng = make_reference(case, device), make_data(case, device), TorchRng(0, str(device))
+    return lambda count: learn(agent, data, case.batch, rng, count)
+
+
+def make_reference(case: Case, device: torch.device) -> Any:
+    """The reference's agent, its weights by torch's global generator."""
+    same = ("obs_dim", "act_dim", "T", "hidden", "time_dim", "eta", "grad_norm")
     settings = Settings(
-        **{name: getattr(case, name) for name in ("obs_dim", "act_dim", "T", "hidden", "time_dim", "grad_norm")},
+        **{name: getattr(case, name) for name in same},
         bc_only=case.improvement == "none",
         one_step=case.backup == "reward-only",
         max_q=10 if case.backup == "max-q" else 1,
         ema_start=0,
     )
     name = str(device)
-    agent: Any = {
+    agents: dict[str, Callable[[], Any]] = {
         "diffusion": lambda: DiffusionQL(settings, name),
         "gaussian": lambda: Cloning(GaussianActor(settings), settings, name),
         "cvae": lambda: Cloning(CVAEActor(settings), settings, name),
-    }[case.policy]()
-    data, rng = make_data(case, device), TorchRng(0, name)
+    }
+    return agents[case.policy]()
 
-    def take(count: int) -> None:
-        for _ in range(count):
-            index = rng.integers(DATASET, case.batch)
-            fields = (data.obs, data.act, data.reward, data.next_obs, data.discount)
-            agent.train_step(*[field[index] for field in fields], rng)
 
-    return take
+def learn(agent: Any, data: Transitions, batch: int, rng: TorchRng, count: int) -> None:
+    """`count` steps of a reference's agent on batches drawn with replacement."""
+    for _ in range(count):
+        index = rng.integers(len(data.act), batch)
+        fields = (data.obs, data.act, data.reward, data.next_obs, data.discount)
+        agent.train_step(*[field[index] for field in fields], rng)

@@ -6,17 +6,19 @@ import dataclasses
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from d4rl_builders import arrays
 from test_parity import TRAINING, PreparedRng, golden_batch, prepared_weights
 
 from benchmarks import __main__ as program
-from benchmarks import evaluation
+from benchmarks import agreement, evaluation
 from benchmarks.cases import CASES, our_steps
 from benchmarks.measure import flops, interleaved
 from benchmarks.reference import DiffusionQL, Settings
 from core import fusion
+from tasks.bandits import Bandit
 from tasks.catalogue import offline_task
 from tasks.collect import local
 
@@ -140,3 +142,21 @@ def test_evaluations_are_timed_in_turn(few_rows, capsys):
     # no episode of six steps is over before: 2 seeds x 2 episodes
     assert all(line.count("24 steps") == 2 for line in printed[1:3])
     assert printed[-1].startswith("in turn / batched, processor time of a step: ")
+
+
+def test_the_reference_learns_the_bandit_and_is_judged_as_a_policy_is(tmp_path, capsys):
+    cloned, coupled = tmp_path / "cloned.csv", tmp_path / "coupled.csv"
+    few = ["--seeds", "0", "1", "--steps", "4", "--every", "2"]
+    assert agreement.main([*few, "--cloning", "--out", str(cloned)]) == 0
+    assert agreement.main([*few, "--out", str(coupled)]) == 0
+    assert "best_mode" in capsys.readouterr().out
+    a, b = pd.read_csv(cloned), pd.read_csv(coupled)
+    assert set(a["metric"]) == set(Bandit.metrics)
+    assert a.groupby("metric")[["seed", "step"]].value_counts().eq(1).all()
+    # the seed tells all of a run, and Q changes it
+    first = a[a["seed"] == 0].drop(columns="seed").reset_index(drop=True)
+    alone = agreement.train(0, 4, 2, cloning=True).drop(columns="seed")
+    pd.testing.assert_frame_equal(first, alone)
+    assert not np.allclose(a["value"], b["value"])
+    with pytest.raises(SystemExit):
+        agreement.main(["--steps", "5", "--every", "2"])
