@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from ablations import comparison, joining, runner, suite
+from ablations import claims, comparison, joining, runner, suite
 from ablations.cli import parse, parse_reading
 from ablations.listing import listing
 from ablations.table import heading
@@ -64,7 +64,7 @@ def _train(arguments: Sequence[str]) -> int:
     command = parse(arguments)
     for line in command.left_out:
         print(line, file=sys.stderr)
-    comparison.claim(command.runs, command.out, command.study)
+    claims.claim(command.runs, command.out, command.study)
     note = runner.fuse_if_it_pays(command.compile, command.runs, command.device)
     if note:
         print(note, file=sys.stderr)
@@ -74,7 +74,8 @@ def _train(arguments: Sequence[str]) -> int:
         command.runs, command.out, command.device, command.study, command.only, command.seeds_at_once
     )
     first = command.runs[0]
-    print(f"\n{heading(first.task, len(first.seeds))}\n\n{ended.table}\n\n{_places(command.out)}")
+    if ended.table:
+        print(f"\n{heading(first.task, len(first.seeds))}\n\n{ended.table}\n\n{_places(command.out)}")
     for failure in ended.failures:
         print(f"run_ablation.py: error: {failure}", file=sys.stderr)
     return 130 if ended.interrupted else 1 if ended.failures else 0

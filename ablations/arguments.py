@@ -156,7 +156,9 @@ def full_parser(
     group.add_argument("--precision", default="float32", choices=PRECISIONS, help=rounding)
     few = "seeds trained together, groups in turn; default: as many as fit in memory"
     group.add_argument("--seeds-at-once", type=_at_least_one, metavar="N", help=few)
-    group.add_argument("--out", type=Path, metavar="DIR", help="new directory for the results; default: below runs/")
+    group.add_argument(
+        "--out", type=directory, metavar="DIR", help="new directory for the results; default: below runs/"
+    )
     parts = {(prefix, name): config for names in per_policy for prefix, name, config in sections(names)}
     parts |= {("selection", name): SELECTIONS[name] for name in map(selection_name, selections)}
     seen: set[str] = set()
@@ -220,6 +222,12 @@ def _seed(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a seed; seeds are whole numbers from 0")
     return int(text)
+
+
+def directory(text: str) -> Path:
+    """A path that ends in a name, as files lie beside it: `.` and `..` are spelled out."""
+    path = Path(text)
+    return path if path.name not in ("", "..") else path.resolve()
 
 
 def _at_least_one(text: str) -> int:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from ablations import frozen
-from ablations.arguments import READING, Parser, full_parser, names_parser, nested_defaults
+from ablations.arguments import READING, Parser, directory, full_parser, names_parser, nested_defaults
 from ablations.budget import Budget, default_budget
 from ablations.complaints import explain_unknown, refuse_repeated_flags
 from ablations.config import Request, RunConfig, choose, of_preset
@@ -85,7 +85,7 @@ def parse_reading(arguments: Sequence[str]) -> tuple[str, list[Path], Path] | No
     refuse_repeated_flags(arguments)
     parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument(f"--{kind}", nargs="+", type=Path, dest="directories")
-    parser.add_argument("--out", type=Path, default=_below_runs(kind))
+    parser.add_argument("--out", type=directory, default=_below_runs(kind))
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise OptionError(f"{unknown[0]}: --{kind} reads what is there and takes --out alone; leave it out")

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablations import comparison, groups, results
+from ablations import groups, results
+from ablations.report import refuse_missing_samples, report
 from ablations.table import heading
 from core.options import OptionError
 from tasks import make_task
@@ -39,7 +40,7 @@ def carry_out(directories: Sequence[Path], out: Path) -> str:
     if any(record["task"] != first["task"] for record in records.values()):
         raise OptionError("--join: these are runs of several tasks; join those of one, or see --aggregate")
     task = make_task(first["task"], first.get("backend", "gymnasium"))
-    comparison.refuse_missing_samples([place for places in parts.values() for place in places], task, study)
+    refuse_missing_samples([place for places in parts.values() for place in places], task, study)
     _say_what_is_missing(directories, found, labels)
     results.claim(out)
     with results.new_directory(out) as partial:
@@ -51,7 +52,7 @@ def carry_out(directories: Sequence[Path], out: Path) -> str:
                 groups.join(places, partial / label)
             results.write_json(partial / "comparison.json", {"study": study, "runs": labels})
     seeds = {len(results.read_config(run)["seeds"]) for run in results.run_directories(out)}
-    return f"{heading(first['task'], *seeds)}\n\n{comparison.report(out, task, study)}"
+    return f"{heading(first['task'], *seeds)}\n\n{report(out, task, study)}"
 
 
 def _alike_directories(directories: Sequence[Path]) -> list[dict[str, Path]]:

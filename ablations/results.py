@@ -16,7 +16,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def _claim(directory: Path) -> None:
         raise OptionError(f"--out {directory}: already exists; name a new directory")
     if directory.is_symlink() and not directory.exists():
         raise OptionError(f"--out {directory}: is a link to nothing; name a new directory")
-    if directory.is_mount():
+    if directory.absolute().is_mount():
         raise OptionError(f"--out {directory}: is a file system of its own; name a new directory in it")
     parent = directory.absolute().parent
     while not parent.exists():
@@ -67,28 +67,30 @@ def _claim(directory: Path) -> None:
 
 
 @contextmanager
-def new_directory(directory: Path) -> Iterator[Path]:
+def new_directory(directory: Path, alone: AbstractContextManager[None] | None = None) -> Iterator[Path]:
     """A fresh directory to fill, which takes the name `directory` when the block ends well, and vanishes otherwise.
 
-    Where there is one already, its files take the place of those of their names, the record last.
+    Where there is one already, its files take the place of those of their names, the record last. `alone`: entered for
+    as long as that takes.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     partial.chmod(0o755)
     try:
         yield partial
-        if directory.exists():
-            for path in sorted(partial.iterdir(), key=lambda path: path.name == "config.json"):
-                path.replace(directory / path.name)
-        else:
-            partial.rename(directory)
+        with alone or nullcontext():
+            if directory.exists():
+                for path in sorted(partial.iterdir(), key=lambda path: path.name == "config.json"):
+                    path.replace(directory / path.name)
+            else:
+                partial.rename(directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Beside, then renamed: a file is whole or not there."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(content, indent=2) + "\n")
     partial.replace(path)
 

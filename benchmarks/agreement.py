@@ -23,6 +23,8 @@ from core.rng import SeedRng
 from tasks.bandits import Bandit
 
 CPU = torch.device("cpu")
+#: added to a seed, so that weights, training and judging each have a stream of their own
+TRAINING, JUDGING = 1_000_000, 2_000_000
 
 
 def main(arguments: list[str]) -> int:
@@ -41,14 +43,14 @@ def train(seed: int, steps: int, every: int, cloning: bool) -> pd.DataFrame:
     """The metrics of one seed at every `every` steps, tidy: seed, step, metric, value."""
     case = replace(BANDIT, improvement="none") if cloning else BANDIT
     torch.manual_seed(seed)
-    agent, task, rng = make_reference(case, CPU), Bandit(), TorchRng(seed)
+    agent, task, rng = make_reference(case, CPU), Bandit(), TorchRng(TRAINING + seed)
     data = task.dataset()
     rows = []
     for step in trange(every, steps + 1, every, desc=f"seed {seed}", unit_scale=every, unit="step"):
         learn(agent, data, case.batch, rng, every)
         with torch.no_grad():
             evaluation = task.evaluate(
-                lambda obs, _: agent.actor(obs[0], rng)[None], SeedRng([seed], "evaluate", CPU), 1
+                lambda obs, _: agent.actor(obs[0], TorchRng(JUDGING + seed))[None], SeedRng([seed], "evaluate", CPU), 1
             )
         rows += [(seed, step, metric, values.item()) for metric, values in evaluation.metrics.items()]
     return pd.DataFrame(rows, columns=["seed", "step", "metric", "value"])
@@ -66,6 +68,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--cloning", action="store_true", help="behaviour cloning, without Q")
     parser.add_argument("--out", type=Path, help="a CSV file for the metrics, written after each seed")
     options = parser.parse_args(arguments)
+    if options.out and not options.out.parent.is_dir():
+        parser.error(f"--out {options.out}: {options.out.parent} is not a directory")
     if options.every < 1 or options.steps < 1 or options.steps % options.every:
         parser.error(f"--steps {options.steps}: must be a multiple of --every {options.every}, both at least 1")
     return options

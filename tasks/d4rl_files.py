@@ -16,11 +16,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from core import locks
 from core.options import OptionError
 from tasks.d4rl_names import Entry
 
 BLOCK = 1 << 20
 TIMEOUT = 30.0
+#: seconds to wait for another process that fetches the same file
+PATIENCE = 3600.0
 
 
 def folders() -> list[Path]:
@@ -60,6 +63,14 @@ def find(task: str, url: str, places: list[Path], check: Callable[[Path], None],
 def download(url: str, target: Path, check: Callable[[Path], None]) -> None:
     """Fetch `url` to `target`: resumed, verified, atomic. Raises `OptionError`, `URLError` or `OSError`."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    with locks.held(target.with_name(f".{target.name}.lock"), PATIENCE) as ours:
+        if not ours:
+            raise OptionError(f"{url}: another process has been fetching it to {target.parent} for an hour")
+        if not target.exists():
+            _download(url, target, check)
+
+
+def _download(url: str, target: Path, check: Callable[[Path], None]) -> None:
     part = target.with_name(target.name + ".part")
     size = _fetch(url, part)
     if size is not None and part.stat().st_size != size:

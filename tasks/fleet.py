@@ -6,6 +6,7 @@ stays, its reward is 0, and nothing restarts it behind the caller's back.
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -99,9 +100,13 @@ class Workers:
 
     def _ask(self, method: str, rows: np.ndarray) -> Moment:
         self._asked += 1
-        for pipe, share in zip(self.pipes, np.split(rows, self.cuts), strict=True):
-            pipe.send((self._asked, method, share))
-        answers = [self._answer(pipe) for pipe in self.pipes]
+        try:
+            for pipe, share in zip(self.pipes, np.split(rows, self.cuts), strict=True):
+                pipe.send((self._asked, method, share))
+            answers = [self._answer(pipe) for pipe in self.pipes]
+        except (EOFError, ConnectionError) as error:
+            why = "one of their processes ended before it answered; was it killed, for memory?"
+            raise OSError(errno.EPIPE, why, "simulators") from error
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer

@@ -160,3 +160,5 @@ def test_the_reference_learns_the_bandit_and_is_judged_as_a_policy_is(tmp_path, 
     assert not np.allclose(a["value"], b["value"])
     with pytest.raises(SystemExit):
         agreement.main(["--steps", "5", "--every", "2"])
+    with pytest.raises(SystemExit):
+        agreement.main([*few, "--out", str(tmp_path / "none" / "x.csv")])

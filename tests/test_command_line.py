@@ -149,6 +149,15 @@ def test_places_that_cannot_be_written(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full", "link", "precious"]
 
 
+def test_the_current_directory_can_take_a_run(tmp_path, monkeypatch):
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    assert main([*"--policy gaussian --bc-only --steps 3 --seeds 0 --out .".split()]) == 0
+    assert (place / "config.json").exists()
+    assert list(tmp_path.iterdir()) == [place]
+
+
 def test_a_notebook_s_backend_that_is_not_there_is_no_matter(tmp_path):
     call = [sys.executable, str(ROOT / "run_ablation.py"), "--list"]
     done = subprocess.run(

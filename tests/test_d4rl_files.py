@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -87,6 +88,13 @@ def test_a_missing_file_is_downloaded_checked_and_kept(server, folder):
     assert [file.name for file in folder.iterdir()] == [NAME]
     make_task("hopper-medium-v2").dataset()
     assert len(server.asked) == 1
+
+
+def test_a_file_that_several_processes_miss_is_fetched_once(server, folder, tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: make_task("hopper-medium-v2").prepare(), range(4)))
+    assert len(server.asked) == 1
+    assert [file.name for file in folder.iterdir()] == [NAME]
 
 
 def test_an_interrupted_download_resumes_where_it_stopped(server, folder):

@@ -99,6 +99,16 @@ def test_an_error_in_a_worker_reaches_the_caller():
     workers.close()
 
 
+def test_a_worker_that_was_killed_is_said():
+    workers = Workers(HOPPER, 4, 2)
+    workers.reset(np.arange(4))
+    workers.processes[0].kill()
+    workers.processes[0].join()
+    with pytest.raises(OSError, match="one of their processes ended before it answered"):
+        workers.reset(np.arange(4))
+    workers.close()
+
+
 def test_few_environments_stay_in_this_process():
     assert isinstance(launch(HOPPER, 3), Fleet)
 

@@ -1,0 +1,60 @@
+"""What is shown of a run or a comparison that is there: its table, its figures, and the numbers behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ablations import protocols, results, statistics
+from ablations.figures import FIGURES
+from ablations.studies import STUDIES
+from ablations.table import table
+from core import locks
+from tasks import Task
+
+
+def report(directory: Path, task: Task, study: str | None) -> str:
+    """Draw the figures of a run or a comparison into its directory and return its table."""
+    # runs that came between one reading and the next would be in one figure and not in another
+    with locks.alone(directory):
+        return _report(directory, task, study)
+
+
+def _report(directory: Path, task: Task, study: str | None) -> str:
+    metrics, chosen = results.load_metrics(directory), protocols.by_protocol(directory)
+    summary = statistics.summarise(metrics)
+    tables = {
+        "summary": statistics.final(summary),
+        "protocols": statistics.summarise(chosen, protocols.COLUMNS),
+        "differences": statistics.paired_differences(pd.concat([statistics.final(metrics), chosen])),
+    }
+    for name, rows in tables.items():
+        if not rows.empty:
+            rows.to_csv(directory / f"{name}.csv", index=False)
+    for index, name in enumerate(_figures(directory, task, study)):
+        path = directory / (f"{name}.png" if index else "figure.png")
+        FIGURES[name](directory, summary, path)
+    reference = {metric: float(values[0]) for metric, values in task.reference().metrics.items()}
+    return table(pd.concat([tables["summary"], tables["protocols"]]), reference, tables["differences"])
+
+
+def _figures(directory: Path, task: Task, study: str | None) -> list[str]:
+    """The study's own where its runs differ as it says, else the task's, and that of a number swept."""
+    own = _of_study(study)
+    if own and (results.swept(directory) if "sweep" in own else not results.varied(directory)):
+        return list(own)
+    return [*task.figures, *(["sweep"] if results.swept(directory) else [])]
+
+
+def _of_study(study: str | None) -> tuple[str, ...]:
+    return STUDIES[study].figures if study in STUDIES else ()
+
+
+def refuse_missing_samples(places: Sequence[Path], task: Task, study: str | None) -> None:
+    """Raise `OptionError` where the figures show samples, and those of a run that is there cannot be read."""
+    shown = "samples" in (_of_study(study) or task.figures)
+    for place in places:
+        if shown or (place / "samples.npz").exists():
+            results.load_samples(place)
