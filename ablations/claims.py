@@ -51,10 +51,9 @@ def refuse_holder(directory: Path) -> NoReturn:
 
 def refuse_other_holder(place: Path, run: RunConfig) -> None:
     """Raise `OptionError` where what another process trains in `place` is not the run asked for."""
-    said = locks.holder(place)
     try:
-        there = json.loads(said) if said else run.record()
-    except ValueError:  # it is about to say it
+        there = json.loads(locks.holder(place))
+    except ValueError:  # it is about to say it, or gone
         return
     asked = json.loads(said_of(run))
     changed = [key for key, value in asked.items() if key != "varied" and there.get(key) != value]
@@ -70,7 +69,7 @@ def said_of(run: RunConfig) -> str:
 
 def _refuse_others(directory: Path, place: Path, run: RunConfig) -> None:
     """Raise `OptionError` where the run in `place`, within `directory`, is not the one asked for."""
-    asked = json.loads(json.dumps(run.record()))
+    asked = json.loads(said_of(run))
     there = _readable(place)
     results.load_run(place)
     # groups of seeds that were not begun when it was interrupted
