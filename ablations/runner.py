@@ -25,15 +25,16 @@ from core.rng import Rng, SeedRng, seed_generator
 from policies import Policy
 from tasks import Task
 from tasks.base import Evaluation
-from trainers import checkpoint
+from trainers import captured, checkpoint
 from trainers.annealing import ANNEALINGS
-from trainers.captured import CapturedSteps
 from trainers.trainer import Trainer
 
 #: steps between looks at whether the losses are still finite, and between moves of the progress bar
 STRIDE = 20
 #: steps from which building the kernels, some five seconds once on a machine, is earned back
 WORTH_BUILDING = 500
+#: steps of one run from which compiling for a GPU, some thirty seconds for a class's sizes, is earned back
+WORTH_COMPILING = 50_000
 
 
 class Diverged(RuntimeError):
@@ -69,8 +70,7 @@ def train(run: RunConfig, task: Task, device: torch.device, directory: Path) -> 
     outcome = Outcome(trainer, SeedRng(run.seeds, "train", device), stopping=stopping)
     progress = Progress(run, directory)
     progress.restore(outcome)
-    if fusion.fused() and device.type == "cuda":
-        trainer.taking = CapturedSteps(trainer)
+    captured.replay(trainer)
     dataset = task.dataset().to(device)
     began = time.perf_counter() - outcome.seconds
     with tqdm(total=steps, initial=trainer.step, desc=run.label, unit="step", file=sys.stderr) as bar:
@@ -163,6 +163,10 @@ def _forwards(run: RunConfig, view: View, task: Task, trainer: Trainer) -> int:
 
 def _refuse_divergence(run: RunConfig, losses: dict[str, Tensor], step: int, halted: Sequence[int]) -> None:
     """`halted`: places of seeds that train on only because the others do."""
+    # one wait for the device, not one for each loss
+    finite = [loss.isfinite().all() for loss in losses.values()]
+    if not finite or torch.stack(finite).all():
+        return
     for name, loss in losses.items():
         bad = [run.seeds[i] for i, value in enumerate(loss.tolist()) if not np.isfinite(value) and i not in halted]
         if bad:
@@ -209,22 +213,29 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
 def fuse_if_it_pays(choice: str, runs: list[RunConfig], device: torch.device) -> str | None:
     """Set the compiled kernels as asked: auto uses them where they are built, or the run is long enough to build them.
 
-    Returns one line to show where a compiler was wanted and there is none. On the CPU only the kernels have bf16, so
-    asking for it without them raises `OptionError`.
+    A GPU's steps are replayed unless the choice is off. Returns one line to show where a compiler was wanted and there
+    is none. On the CPU only the kernels have bf16, so asking for it without them raises `OptionError`.
     """
     precision = runs[0].precision
-    half = precision == "bf16"
-    if half and device.type == "cpu" and (choice == "off" or not native.has_half()):
+    needed = precision == "bf16" and device.type == "cpu"
+    if needed and (choice == "off" or not native.has_half()):
         why = "needs --compile" if choice == "off" else "needs a processor with avx512_bf16 instructions"
         raise OptionError(f"--precision bf16: {why} on the CPU; use float32")
-    fusion.fuse(False, precision)
-    pays = half or fusion.ready(device) or sum(run.budget.steps for run in runs) >= WORTH_BUILDING
-    if choice == "off" or (choice == "auto" and not pays):
+    fusion.fuse(False, precision, replay=choice != "off")
+    if choice == "off" or (choice == "auto" and not (needed or _compiling_pays(runs, device))):
         return None
     try:
         fusion.fuse(True, precision)
     except fusion.NoCompiler as error:
-        if half:
+        if needed:
             raise OptionError(f"--precision bf16: no working C++ compiler ({error}); use float32") from None
         return f"no working C++ compiler ({error}): training runs uncompiled, several times slower"
     return None
+
+
+def _compiling_pays(runs: list[RunConfig], device: torch.device) -> bool:
+    steps = [run.budget.steps for run in runs]
+    if device.type == "cpu":
+        return fusion.ready() or sum(steps) >= WORTH_BUILDING
+    # every class and size is compiled for itself
+    return max(steps) >= WORTH_COMPILING

@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     began = time.perf_counter()
-    fusion.fuse(True, options.precision)
+    fusion.fuse(options.compile == "on", options.precision, replay=True)
     compiled_in = time.perf_counter() - began
     peak = matrix_rate(device)
     print(f"{torch.get_num_threads()} threads, {peak / 1e9:.0f} GFLOP/s in products, kernels in {compiled_in:.1f} s")
@@ -45,6 +45,8 @@ def main(arguments: list[str]) -> int:
     if options.out:
         meta = {
             "precision": options.precision,
+            "compile": options.compile,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "threads": torch.get_num_threads(),
             "matrix_rate": peak,
             "compile_seconds": compiled_in,
@@ -59,7 +61,7 @@ def time_case(
     """One row for the reference and one for each number of seeds, printed as they come."""
     fusion.fuse(False)
     work = flops(our_steps(case, 1, device))
-    fusion.fuse(True, options.precision)
+    fusion.fuse(options.compile == "on", options.precision, replay=True)
     contenders, memory = {"reference": reference_steps(case, device)}, {"reference": 0}
     for seeds in options.seeds:
 
@@ -108,6 +110,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0.5, help="length of a turn")
     parser.add_argument("--threads", type=int, help="CPU threads, default: torch's")
     parser.add_argument("--precision", choices=fusion.PRECISIONS, default="float32", help="of ours, not the reference")
+    parser.add_argument("--compile", choices=("on", "off"), default="on", help="off on a GPU: replayed all the same")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
     return parser.parse_args(arguments)

@@ -18,7 +18,7 @@ from core.rng import SeedRng
 from core.types import TaskSpec, Transitions
 from critics import BACKUPS, CriticConfig
 from policies import POLICIES
-from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig
+from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig, captured
 from trainers.trainer import Parts, Trainer
 
 #: takes this many steps
@@ -97,11 +97,9 @@ def make_data(case: Case, device: torch.device) -> Transitions:
 
 def our_steps(case: Case, seeds: int, device: torch.device) -> Steps:
     """The trainer's own loop, batches and randomness included."""
-    trainer, data, rng = (
-        make_trainer(case, seeds, device),
-        make_data(case, device),
-        SeedRng(range(seeds), "train", device),
-    )
+    trainer, data = make_trainer(case, seeds, device), make_data(case, device)
+    rng = SeedRng(range(seeds), "train", device)
+    captured.replay(trainer)
     return lambda count: trainer.train(data, count, rng)
 
 

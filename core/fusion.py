@@ -2,7 +2,7 @@
 
 On the CPU the kernels are those of core/native.py, which need a C++ compiler; on a GPU, functions marked `fusable` go
 through `torch.compile`. Results differ by rounding only. With precision bf16 the factors of matrix products are
-rounded to bfloat16: by the kernels on the CPU, by torch's autocast elsewhere. Parameters, what the optimizer keeps and
+rounded to bfloat16: by the compiled functions, by torch's autocast elsewhere. Parameters, what the optimizer keeps and
 averages stay as they are.
 """
 
@@ -18,23 +18,25 @@ import torch
 from core import native
 from core.native import NoCompiler
 
-__all__ = ["PRECISIONS", "NoCompiler", "fusable", "fuse", "fused", "passes", "precision", "ready"]
+__all__ = ["PRECISIONS", "NoCompiler", "fusable", "fuse", "fused", "passes", "precision", "ready", "replays"]
 
 PRECISIONS = ("float32", "bf16")
 
 #: of one compiled function
 VERSIONS = 256
 
-_on = _half = False
+_on = _half = _replay = False
 
 
 def fusable(function: Callable[..., Any]) -> Callable[..., Any]:
     """Run a pure function of tensors compiled whenever fusion is on and its tensors are on a GPU."""
-    compiled = torch.compile(function, fullgraph=True)
+    # for each size anew: one version for all sizes takes twice as long to make, and is no faster
+    compiled = torch.compile(function, fullgraph=True, dynamic=False)
 
     @functools.wraps(function)
-    def run(first: torch.Tensor, *args: Any) -> Any:
-        return compiled(first, *args) if _on and first.is_cuda else function(first, *args)
+    def run(first: torch.Tensor | list[torch.Tensor], *args: Any) -> Any:
+        tensor = first if isinstance(first, torch.Tensor) else first[0]
+        return compiled(first, *args) if _on and tensor.is_cuda else function(first, *args)
 
     return run
 
@@ -44,22 +46,27 @@ def fused() -> bool:
     return _on
 
 
+def replays() -> bool:
+    """Whether a GPU's steps are to be recorded once and replayed (trainers/captured.py)."""
+    return _replay
+
+
 def precision() -> str:
     """In what matrix products round their factors."""
     return "bf16" if _half else "float32"
 
 
-def ready(device: torch.device) -> bool:
-    """Whether fusion can be turned on without compiling anything first."""
-    return device.type == "cpu" and native.is_built(torch.float32)
+def ready() -> bool:
+    """Whether fusion can be turned on for the CPU without compiling anything first."""
+    return native.is_built(torch.float32)
 
 
-def fuse(on: bool = True, precision: str = "float32") -> None:
-    """Turn fusion on or off, and say to what products round.
+def fuse(on: bool = True, precision: str = "float32", replay: bool | None = None) -> None:
+    """Turn fusion on or off, and say to what products round and whether a GPU's steps are replayed (default: `on`).
 
     Raises `native.NoCompiler` if it cannot be turned on, and leaves it off.
     """
-    global _on, _half
+    global _on, _half, _replay
     half = precision == "bf16"
     by_kernels = on and half and native.has_half()
     if on and torch.cuda.is_available():
@@ -68,6 +75,7 @@ def fuse(on: bool = True, precision: str = "float32") -> None:
         native.library(torch.float32, by_kernels)
         native.reuse_memory()
     _on, _half, native.half_products = on, half, by_kernels
+    _replay = on if replay is None else replay
 
 
 def allow_versions() -> None:

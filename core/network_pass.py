@@ -1,7 +1,8 @@
-"""A whole network (linear, Mish, ..., linear; S replicas) as one differentiable operation on the CPU.
+"""A whole network (linear, Mish, ..., linear; S replicas) as one differentiable operation.
 
-Layers of a network this small are shorter than the cost of starting them one by one: the kernels of core/native.py run
-each replica's rows through all of them. Wherever they do not apply, the same in torch runs: `plain`.
+Layers of a network this small are shorter than the cost of starting them one by one. On the CPU the kernels of
+core/native.py run each replica's rows through all of them; on a GPU the products are torch's, and torch.compile makes
+one kernel of all that lies between two of them. Wherever neither applies, the same in torch runs: `plain`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.amp import custom_bwd, custom_fwd
 
-from core import native
-from core.fusion import fused
-from core.mish import mish
+from core import fusion, native
+from core.fusion import fusable, fused
+from core.mish import mish, mish_and_slope
 
 
 def plain(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
@@ -24,7 +26,14 @@ def plain(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Ten
 
 
 def applies(x: Tensor, weights: Sequence[Tensor]) -> bool:
-    """Whether the kernels can run a network with these weights on `x`, here and now."""
+    """Whether `run` can take `x` through a network with these weights, here and now."""
+    return kernels_apply(x, weights) or (
+        fused() and x.is_cuda and weights[0].is_cuda and weights[0].dtype in native.SCALARS and _outside_functorch()
+    )
+
+
+def kernels_apply(x: Tensor, weights: Sequence[Tensor]) -> bool:
+    """Whether the CPU's kernels can run a network with these weights on `x`, here and now."""
     first = weights[0]
     return (
         fused()
@@ -34,18 +43,24 @@ def applies(x: Tensor, weights: Sequence[Tensor]) -> bool:
         and first.dtype in native.SCALARS
         and 2 <= len(weights) <= native.MAX_DEPTH
         and all(weight.is_contiguous() for weight in weights)
-        and torch._C._functorch.peek_interpreter_stack() is None
+        and _outside_functorch()
     )
 
 
+def _outside_functorch() -> bool:
+    return torch._C._functorch.peek_interpreter_stack() is None
+
+
 def run(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
-    """`plain` by the kernels, where they apply."""
+    """`plain`, where `applies` says so."""
     parameters = [p for pair in zip(weights, biases, strict=True) for p in pair]
     keep = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
-    return _Network.apply(x, keep, *parameters)
+    return (_Compiled if x.is_cuda else _Network).apply(x, keep, *parameters)
 
 
 class _Network(torch.autograd.Function):
+    """By the CPU's kernels."""
+
     @staticmethod
     def forward(ctx, x: Tensor, keep: bool, *parameters: Tensor) -> Tensor:
         lead, weights, biases = parameters[0].shape[:-2], parameters[::2], parameters[1::2]
@@ -80,7 +95,91 @@ class _Network(torch.autograd.Function):
         return of_x, None, *of_parameters
 
 
-def _differentiable(x: Tensor, parameters: list[Tensor], grad: Tensor, needed: tuple[bool, ...]):
+class _Compiled(torch.autograd.Function):
+    """By products of torch's and what torch.compile makes of the rest."""
+
+    @staticmethod
+    @custom_fwd(device_type="cuda", cast_inputs=torch.float32)
+    def forward(ctx, x: Tensor, keep: bool, *parameters: Tensor) -> Tensor:
+        weights = rounded([_flat(weight) for weight in parameters[::2]])
+        inputs = _flat(x)
+        out, hidden, slopes = _forward(inputs, weights, [_flat(bias, 1) for bias in parameters[1::2]], keep)
+        if keep:
+            ctx.save_for_backward(x, *parameters)
+            ctx.kept = inputs, weights, hidden, slopes
+        return out.view(*x.shape[:-1], out.shape[-1])
+
+    @staticmethod
+    @custom_bwd(device_type="cuda")
+    def backward(ctx, grad: Tensor):
+        x, *parameters = ctx.saved_tensors
+        needs_x, _, *needs = ctx.needs_input_grad
+        if torch.is_grad_enabled():
+            return _differentiable(x, parameters, grad, ctx.needs_input_grad)
+        of_x, of_parameters = _backward(_flat(grad), *ctx.kept, needs_x, any(needs))
+        of_x = None if of_x is None else of_x.view_as(x)
+        if not of_parameters:
+            return of_x, None, *[None] * len(parameters)
+        return of_x, None, *[g.view_as(p) for g, p in zip(of_parameters, parameters, strict=True)]
+
+
+def _flat(tensor: Tensor, axes: int = 2) -> Tensor:
+    """`[*lead, ...]` with one leading axis in all before the last `axes`."""
+    return tensor.flatten(0, -axes - 1)
+
+
+@fusable
+def _forward(
+    x: Tensor, weights: list[Tensor], biases: list[Tensor], keep: bool
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """The network's output for x `[S, B, in]`, and with `keep` each hidden layer and its slope."""
+    hidden: list[Tensor] = []
+    slopes: list[Tensor] = []
+    out = product(x, weights[0]) + biases[0][:, None]
+    for weight, bias in zip(weights[1:], biases[1:], strict=True):
+        value, slope = mish_and_slope(out)
+        if keep:
+            hidden.append(value.to(weight.dtype))
+            slopes.append(slope)
+        out = product(value, weight) + bias[:, None]
+    return out, hidden, slopes
+
+
+@fusable
+def _backward(
+    grad: Tensor,
+    x: Tensor,
+    weights: list[Tensor],
+    hidden: list[Tensor],
+    slopes: list[Tensor],
+    needs_x: bool,
+    needs_parameters: bool,
+) -> tuple[Tensor | None, list[Tensor]]:
+    """The gradient of x, and those of each layer's weight and bias in turn, where they are needed."""
+    of_parameters: list[Tensor] = []
+    of_output = grad
+    for index in reversed(range(len(weights))):
+        value = hidden[index - 1] if index else x
+        if needs_parameters:
+            of_weight = product(value.mT, of_output.to(weights[index].dtype)).to(grad.dtype)
+            of_parameters = [of_weight, of_output.sum(1), *of_parameters]
+        if index:
+            of_output = product(of_output, weights[index].mT) * slopes[index - 1]
+    return product(of_output, weights[0].mT) if needs_x else None, of_parameters
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """`a @ b` `[S, ., .]` with the factors, and so the result, rounded to the dtype of `b`; in the dtype of `a`."""
+    return torch.bmm(a.to(b.dtype), b).to(a.dtype)
+
+
+def rounded(weights: Sequence[Tensor]) -> list[Tensor]:
+    """With precision bf16 the weights between hidden layers in bfloat16: the first and the last stay as they are."""
+    between = range(1, len(weights) - 1) if fusion.precision() == "bf16" and weights[0].is_cuda else ()
+    return [weight.bfloat16() if index in between else weight for index, weight in enumerate(weights)]
+
+
+def _differentiable(x: Tensor, parameters: Sequence[Tensor], grad: Tensor, needed: tuple[bool, ...]):
     """The backward pass as a graph of its own, for a gradient of a gradient."""
     inputs = [t for t, need in zip([x, *parameters], [needed[0], *needed[2:]], strict=True) if need]
     out = plain(x, parameters[::2], parameters[1::2])

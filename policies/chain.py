@@ -5,8 +5,8 @@ Every step of a sampler that is linear in what the network says has the form
     x0 = c0 x + c1 network(x, t, s)         x <- c2 clip(x0) + c3 x + c4 noise
 
 with five numbers for each step. Autograd would record some thirty operations for each and add up the weights'
-gradients in tensors of their own; here a step forward and a step back are one compiled function each, what the step
-back needs is kept by the step forward, and weight gradients accumulate in place. The values are autograd's.
+gradients in tensors of their own; here a step forward and a step back are one compiled function each, and what the step
+back needs is kept by the step forward. The values are autograd's.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
 from core import native, network_pass
 from core.fusion import fusable, fused
 from core.mish import mish, mish_and_slope
+from core.network_pass import product
 from core.networks import MLP
 
 
@@ -33,18 +35,19 @@ def _forward(
     clip: float,
     weights: list[Tensor],
     biases: list[Tensor],
-) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
-    """One step: the next x, the prediction of x0 before clipping, and each hidden layer with its slope."""
-    hidden, slopes = [], []
+    kept: list[Tensor],
+) -> tuple[Tensor, Tensor]:
+    """One step: the next x, and the prediction of x0 before clipping; `kept` takes each hidden layer and its slope."""
     # a bias inside the product would be copied first; outside, the compiler adds it with what follows
     out = torch.bmm(x, weights[0]) + context + at_time[:, None]
-    for weight, bias in zip(weights[1:], biases, strict=True):
+    for layer, (weight, bias) in enumerate(zip(weights[1:], biases, strict=True)):
         value, slope = mish_and_slope(out)
-        hidden.append(value)
-        slopes.append(slope)
-        out = torch.bmm(value, weight) + bias[:, None]
+        if kept:
+            kept[2 * layer].copy_(value)
+            kept[2 * layer + 1].copy_(slope)
+        out = product(value, weight) + bias[:, None]
     x0 = c[0] * x + c[1] * out
-    return c[2] * x0.clamp(-clip, clip) + c[3] * x + c[4] * noise, x0, hidden, slopes
+    return c[2] * x0.clamp(-clip, clip) + c[3] * x + c[4] * noise, x0
 
 
 @fusable
@@ -55,54 +58,77 @@ def _backward(
     clip: float,
     slopes: list[Tensor],
     weights: list[Tensor],
-    of_time: Tensor,
-    of_context: Tensor,
-    of_biases: list[Tensor],
-) -> tuple[Tensor, list[Tensor]]:
-    """The gradient of the step's x, and of each layer's output; those of the biases and the context are added up."""
+    of_outputs: list[Tensor],
+) -> Tensor:
+    """The gradient of the step's x; `of_outputs` takes that of each layer's output."""
     of_x0 = torch.where(x0.abs() <= clip, c[2] * grad, 0)
-    of_outputs = [c[1] * of_x0]
-    for slope, weight, of_bias in zip(reversed(slopes), reversed(weights), reversed(of_biases), strict=False):
-        of_bias.add_(of_outputs[0].sum(1))
-        of_outputs.insert(0, torch.bmm(of_outputs[0], weight.mT) * slope)
-    of_time.copy_(of_outputs[0].sum(1))
-    of_context.add_(of_outputs[0])
-    return c[3] * grad + c[0] * of_x0 + torch.bmm(of_outputs[0], weights[0].mT), of_outputs
+    of_output = c[1] * of_x0
+    of_outputs[-1].copy_(of_output)
+    for layer in reversed(range(len(slopes))):
+        of_output = product(of_output, weights[layer + 1].mT) * slopes[layer]
+        of_outputs[layer].copy_(of_output)
+    return c[3] * grad + c[0] * of_x0 + torch.bmm(of_output, weights[0].mT)
+
+
+@fusable
+def _summed(of_outputs: list[Tensor], inputs: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
+    """Gradients of what all steps share, from those of every step's outputs `[S, n, B, .]` and what went in.
+
+    Of the context and of each step's time, and of each layer's weight and bias (the first has none).
+    """
+    first, *others = of_outputs
+    of_weights = [
+        torch.bmm(value.flatten(1, 2).mT, of_output.flatten(1, 2)).to(first.dtype)
+        for value, of_output in zip(inputs, of_outputs, strict=True)
+    ]
+    return first.sum(1), first.sum(2), of_weights, [of_output.sum((1, 2), dtype=first.dtype) for of_output in others]
 
 
 class _TorchChain(torch.autograd.Function):
+    """Step by step, with everything between two products compiled on a GPU; weights' gradients by one product each."""
+
     @staticmethod
+    @custom_fwd(device_type="cuda", cast_inputs=torch.float32)
     def forward(
-        ctx, noise: Tensor, coefficients: Tensor, clip: float, context: Tensor, at_time: Tensor, *parameters: Tensor
+        ctx, noise: Tensor, coefficients: Tensor, clip: float, context: Tensor, at_time: Tensor, keep: bool, *parameters
     ) -> Tensor:
-        weights, biases = list(parameters[::2]), list(parameters[1::2])
-        kept, x = [], noise[:, 0].contiguous()
+        weights, biases = network_pass.rounded(parameters[::2]), list(parameters[1::2])
+        seeds, rows, steps = noise.shape[0], noise.shape[2], len(coefficients)
+
+        def kept_of_all(width: int, dtype: torch.dtype) -> Tensor:
+            return noise.new_empty(seeds, steps, rows, width, dtype=dtype)
+
+        xs: list[Tensor] = []
+        clean: list[Tensor] = []
+        widths = [(weight.shape[1], weight.dtype) for weight in weights[1:]] if keep else []
+        kept = [kept_of_all(width, dtype) for width, of in widths for dtype in (of, noise.dtype)]
+        x = noise[:, 0].contiguous()
         for index, c in enumerate(coefficients.unbind()):
-            following, x0, hidden, slopes = _forward(
-                x, context, at_time[:, index], noise[:, index + 1], c, clip, weights, biases
-            )
-            kept.append((c, x0, [x, *hidden], slopes))
-            x = following
-        ctx.kept, ctx.clip, ctx.weights, ctx.shapes = kept, clip, weights, (context, at_time, biases)
+            xs.append(x)
+            at = at_time[:, index], noise[:, index + 1], c
+            x, x0 = _forward(x, context, *at, clip, weights, biases, [one[:, index] for one in kept])
+            clean.append(x0)
+        if keep:
+            ctx.kept = torch.stack(xs, 1), clean, kept[::2], kept[1::2]
+            ctx.given = coefficients, clip, weights
         return x
 
     @staticmethod
+    @custom_bwd(device_type="cuda")
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        context, at_time, biases = ctx.shapes
-        of_weights = [torch.zeros_like(weight) for weight in ctx.weights]
-        of_biases = [torch.zeros_like(bias) for bias in biases]
-        of_context, of_time = torch.zeros_like(context), torch.empty_like(at_time)
+        xs, clean, hidden, slopes = ctx.kept
+        coefficients, clip, weights = ctx.given
+        # where a product's factors are rounded, its weight's gradient is of them as rounded
+        of_outputs = [xs.new_empty(*xs.shape[:3], weight.shape[2], dtype=weight.dtype) for weight in weights]
         grad = grad.contiguous()
-        for index in reversed(range(len(ctx.kept))):
-            c, x0, inputs, slopes = ctx.kept.pop()
-            grad, of_outputs = _backward(
-                grad, x0, c, ctx.clip, slopes, ctx.weights, of_time[:, index], of_context, of_biases
-            )
-            for of_weight, value, of_output in zip(of_weights, inputs, of_outputs, strict=True):
-                of_weight.baddbmm_(value.mT, of_output)
+        for index in reversed(range(len(clean))):
+            into = [one[:, index] for one in of_outputs]
+            given = coefficients[index], clip, [one[:, index] for one in slopes], weights
+            grad = _backward(grad, clean[index], *given, into)
+        of_context, of_time, of_weights, of_biases = _summed(of_outputs, [xs, *hidden])
         of_parameters = [of_weights[0]] + [g for pair in zip(of_biases, of_weights[1:], strict=True) for g in pair]
-        return None, None, None, of_context, of_time, *of_parameters
+        return None, None, None, of_context, of_time, None, *of_parameters
 
 
 class _Chain(torch.autograd.Function):
@@ -147,9 +173,9 @@ class _Chain(torch.autograd.Function):
 
 def covers(net: MLP) -> bool:
     """Whether `run_through` serves this network, here and now."""
-    # a chain written by hand would not have its products rounded
-    rounded = torch.is_autocast_enabled(net.layers[0].weight.device.type)
-    return fused() and net.activation is mish and not rounded
+    # on the CPU without its kernels a chain written by hand would not have its products rounded
+    weight = net.layers[0].weight
+    return fused() and net.activation is mish and (weight.is_cuda or not torch.is_autocast_enabled(weight.device.type))
 
 
 def run_through(
@@ -180,7 +206,6 @@ def run_chain(
     steps), then Mish and a linear layer for each of `weights[1:]` and `biases`. Returns x `[S, B, A]`.
     """
     parameters = [weights[0]] + [p for pair in zip(biases, weights[1:], strict=True) for p in pair]
-    if not network_pass.applies(noise, weights):
-        return _TorchChain.apply(noise, coefficients, clip, context, at_time, *parameters)
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (context, at_time, *parameters))
-    return _Chain.apply(noise, coefficients, clip, context, at_time, keep, *parameters)
+    chain = _Chain if network_pass.kernels_apply(noise, weights) else _TorchChain
+    return chain.apply(noise, coefficients, clip, context, at_time, keep, *parameters)

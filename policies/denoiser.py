@@ -64,7 +64,9 @@ class DenoiserNetwork(DenoisingPolicy):
 
     def _fused_chain(self, obs: Tensor, times: Tensor, noise: Tensor, coefficients: Tensor) -> Tensor:
         """The chain over `times` `[n]` as one operation; noise `[S, 1 or n + 1, B, A]`, coefficients `[n, 5]`."""
-        of_act, at_time, at_obs = self._first_layer(obs, times)
+        # the first layer is not rounded (core/network_pass.py)
+        with torch.autocast(obs.device.type, enabled=False):
+            of_act, at_time, at_obs = self._first_layer(obs, times)
         clip = 1.0 if self.config.clip else float("inf")
         return chain.run_through(self.net, of_act, at_obs, at_time, noise, coefficients, clip)
 

@@ -20,6 +20,7 @@ from core.types import TaskSpec
 from policies import POLICIES, chain
 from policies.chain import _Chain, _TorchChain
 from policies.samplers import run
+from trainers.optim import ReplicaAdam
 
 SEEDS = (0, 1, 2)
 
@@ -219,7 +220,7 @@ def test_a_chain_is_the_sampler_differentiated_by_autograd(compiled, rows):
         return network_pass.plain(torch.nn.functional.mish(denoiser(x, t)), weights[1:], biases[1:])
 
     by_autograd = run(tail, list(range(steps)), c.tolist(), noise, 1.0)
-    by_torch = _TorchChain.apply(noise, c, 1.0, context, at_time, *parameters)
+    by_torch = _TorchChain.apply(noise, c, 1.0, context, at_time, True, *parameters)
     by_kernel = _Chain.apply(noise, c, 1.0, context, at_time, True, *parameters)
     expected = torch.autograd.grad(by_autograd.square().sum(), inputs)
     for x in (by_torch, by_kernel):
@@ -267,13 +268,79 @@ def test_without_a_compiler_one_line_says_so(compiler):
 
 @needs_compiler
 def test_a_library_that_does_not_load_is_none(compiler, tmp_path):
-    compiler('for last; do :; done; echo garbage > "$last"')
+    compiler('for last; do :; done; case "$last" in *.so) echo garbage > "$last";; esac')
     note = runner.fuse_if_it_pays("on", parse([]).runs, torch.device("cpu"))
     assert "its library does not load" in note
     assert not list(tmp_path.rglob("*.so"))
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("choice", "steps", "compiled", "replayed"),
+    [
+        ("auto", runner.WORTH_COMPILING - 1, False, True),
+        ("auto", runner.WORTH_COMPILING, True, True),
+        ("on", 1, True, True),
+        ("off", runner.WORTH_COMPILING, False, False),
+    ],
+)
+def test_a_gpu_replays_at_once_and_compiles_for_long_runs(choice, steps, compiled, replayed):
+    # two runs: each is compiled for itself
+    runs = parse(["--policy", "diffusion", "gaussian", "--steps", str(steps)]).runs
+    assert runner.fuse_if_it_pays(choice, runs, torch.device("cuda")) is None
+    assert (fusion.fused(), fusion.replays()) == (compiled, replayed)
 
 
 @pytest.mark.parametrize(("lead", "threads"), [(1, 1), (1, 2), (5, 2), (3, 16), (16, 4), (10, 3)])
 def test_pieces_keep_all_threads_busy(lead, threads):
     units = lead * native.pieces(lead, threads)
     assert -(-units // threads) * threads <= 1.1 * units or native.pieces(lead, threads) == threads
+
+
+class TestWhatAGPUCompiles:
+    """The same functions as they are written, on the CPU."""
+
+    @pytest.mark.parametrize("sizes", [(1, 1, 1), (7, 20, 20, 3), (5, 48, 48, 48, 17)])
+    def test_a_network(self, sizes):
+        weights, biases, g = network((2, 3), sizes)
+        x = torch.randn(2, 13, sizes[0], generator=g, dtype=torch.float64).requires_grad_()
+        shared = x[:, None].expand(-1, 3, -1, -1)
+        parameters = [p for pair in zip(weights, biases, strict=True) for p in pair]
+        outs = [network_pass.plain(shared, weights, biases), network_pass._Compiled.apply(shared, True, *parameters)]
+        torch.testing.assert_close(*outs, rtol=1e-12, atol=1e-12)
+        firsts = [torch.autograd.grad(out.square().sum(), [x, *parameters], create_graph=True) for out in outs]
+        seconds = [torch.autograd.grad(grads[0].square().sum(), [x, *weights]) for grads in firsts]
+        for a, b in zip([*firsts[0], *seconds[0]], [*firsts[1], *seconds[1]], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11)
+
+    def test_a_network_asked_for_some_of_its_gradients(self):
+        weights, biases, g = network((2,), (3, 8, 8, 1))
+        parameters = [p for pair in zip(weights, biases, strict=True) for p in pair]
+        x = torch.randn(2, 5, 3, generator=g, dtype=torch.float64)
+        probe = torch.randn(2, 5, 1, generator=g, dtype=torch.float64)
+        of_x = x.clone().requires_grad_()
+        fixed = [p.detach() for p in parameters]
+        for inputs, given in [((of_x,), (of_x, fixed)), (parameters, (x, parameters))]:
+            out = network_pass._Compiled.apply(given[0], True, *given[1])
+            expected = network_pass.plain(given[0], given[1][::2], given[1][1::2])
+            grads = [torch.autograd.grad(one, inputs, probe) for one in (out, expected)]
+            for a, b in zip(*grads, strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11)
+
+    @pytest.mark.parametrize("max_norm", [None, 0.5])
+    def test_adam_is_torchs(self, max_norm):
+        g = torch.Generator().manual_seed(0)
+        start = [torch.randn(1, *shape, generator=g, dtype=torch.float64) for shape in ((4, 3), (3,))]
+        ours, theirs = ([p.clone().requires_grad_() for p in start] for _ in range(2))
+        optimizer, by_torch = ReplicaAdam(ours, 0.01), torch.optim.Adam(theirs, 0.01)
+        for _ in range(5):
+            grads = [torch.randn(p.shape, generator=g, dtype=torch.float64) for p in ours]
+            for parameter, grad in zip(theirs, grads, strict=True):
+                parameter.grad = grad.clone()
+            norm = torch.nn.utils.clip_grad_norm_(theirs, max_norm or torch.inf)
+            by_torch.step()
+            norms = optimizer._compiled(ours, grads, max_norm)
+            torch.testing.assert_close(norms, norm[None], rtol=1e-12, atol=0)
+            for a, b in zip(ours, theirs, strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+        assert {state["step"].item() for state in optimizer.state.values()} == {5}

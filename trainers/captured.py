@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from core import fusion
 from core.rng import Rng, beside
 from core.types import Transitions
 from trainers.trainer import Due, Trainer
@@ -104,6 +105,12 @@ class CapturedSteps:
             kind.graph = graph
         kind.graph.replay()
         return kind.record
+
+
+def replay(trainer: Trainer) -> None:
+    """Let a trainer on a GPU replay its steps, where that is on (core/fusion.py)."""
+    if fusion.replays() and trainer.device.type == "cuda":
+        trainer.taking = CapturedSteps(trainer)
 
 
 def _beside(take: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -41,13 +41,21 @@ def of(trainer: Trainer, rng: SeedRng) -> dict[str, Any]:
 
 
 def write(content: dict[str, Any], path: Path) -> None:
-    """Write beside, then rename: a file is whole or not there."""
+    """Write beside, then rename: a file is whole or not there. What lay on a GPU can be read without one."""
     partial = path.with_suffix(".partial")
     try:
-        torch.save(content, partial)
+        torch.save(_on_cpu(content), partial)
     except RuntimeError as error:  # torch's own where the disk is full
         raise OSError(errno.EIO, first_line(error), str(path)) from None
     partial.replace(path)
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _on_cpu(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_on_cpu(one) for one in value]
+    return value.cpu() if isinstance(value, torch.Tensor) else value
 
 
 def put(stored: dict[str, Any], trainer: Trainer, rng: SeedRng) -> None:

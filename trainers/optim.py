@@ -11,18 +11,50 @@ import torch
 from torch import Tensor, nn
 
 from core import native
-from core.fusion import fused
+from core.fusion import fusable, fused
 
 
 def grad_norms(grads: Sequence[Tensor]) -> Tensor:
     """2-norm over all gradients of each replica: tensors `[S, ...]` -> `[S]`."""
-    return torch.stack([grad.flatten(1).norm(dim=1) for grad in grads]).norm(dim=0)
+    return torch.cat([grad.flatten(1) for grad in grads], dim=1).norm(dim=1)
 
 
 def clip_per_replica(grads: Sequence[Tensor], norms: Tensor, max_norm: float) -> list[Tensor]:
     """Gradients scaled so that no replica's norm exceeds `max_norm`, as `clip_grad_norm_` scales one model's."""
     scale = (max_norm / (norms + 1e-6)).clamp(max=1.0)
     return [grad * scale.view(-1, *[1] * (grad.dim() - 1)) for grad in grads]
+
+
+@fusable
+def _adam_step(
+    parameters: list[Tensor],
+    grads: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    steps: list[Tensor],
+    rate: Tensor,
+    max_norm: float | None,
+    betas: tuple[float, float],
+    eps: float,
+) -> Tensor:
+    """The step as torch's own Adam takes it, with the gradients clipped; returns their norms before, `[S]`.
+
+    Written over lists, of which the compiler makes a few launches: torch's fused Adam leaves a GPU mostly idle over
+    networks this small.
+    """
+    norms = grad_norms(grads)
+    if max_norm is not None:
+        grads = clip_per_replica(grads, norms, max_norm)
+    beta1, beta2 = betas
+    torch._foreach_add_(steps, 1)
+    torch._foreach_lerp_(means, grads, 1 - beta1)
+    torch._foreach_mul_(squares, beta2)
+    torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
+    taken = steps[0].double()
+    root, towards = (1 - beta2**taken).sqrt(), rate / (1 - beta1**taken)
+    for parameter, mean, square in zip(parameters, means, squares, strict=True):
+        parameter.sub_(towards * mean / (square.sqrt() / root + eps))
+    return norms
 
 
 class ReplicaAdam(torch.optim.Adam):
@@ -55,8 +87,9 @@ class ReplicaAdam(torch.optim.Adam):
         parameters = [p for group in self.param_groups for p in group["params"]]
         # a loss need not reach every parameter: BCQ's Q-term reaches the perturbation alone
         grads: Sequence[Tensor] = torch.autograd.grad(loss.sum(), parameters, materialize_grads=True)
-        if fused() and all(p.device.type == "cpu" and p.dtype in native.SCALARS for p in parameters):
-            return self._by_kernel(parameters, grads, max_norm)
+        if fused() and all(p.dtype in native.SCALARS for p in parameters):
+            by = self._by_kernel if parameters[0].device.type == "cpu" else self._compiled
+            return by(parameters, grads, max_norm)
         norms = grad_norms(grads)
         if max_norm is not None:
             grads = clip_per_replica(grads, norms, max_norm)
@@ -68,20 +101,31 @@ class ReplicaAdam(torch.optim.Adam):
 
     @torch.no_grad()
     def _by_kernel(self, parameters: list[Tensor], grads: Sequence[Tensor], max_norm: float | None) -> Tensor:
-        states = [self.state[p] for p in parameters]
-        if not states[0]:
-            for state, p in zip(states, parameters, strict=True):
-                state["step"] = torch.zeros((), dtype=torch.float32)
-                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
-        torch._foreach_add_([state["step"] for state in states], 1)
-        taken, group = states[0]["step"].item(), self.param_groups[0]
+        means, squares, steps = self._averages(parameters)
+        torch._foreach_add_(steps, 1)
+        taken, group = steps[0].item(), self.param_groups[0]
         beta1, beta2 = group["betas"]
         rate, root = group["lr"] / (1 - beta1**taken), math.sqrt(1 - beta2**taken)
         norms = grads[0].new_empty(len(grads[0]))
-        lists = [parameters, [g.contiguous() for g in grads]]
-        lists += [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")]
+        lists = [parameters, [g.contiguous() for g in grads], means, squares]
         native.adam(lists, norms, max_norm or 0.0, rate, root, beta1, beta2, group["eps"])
         return norms
+
+    @torch.no_grad()
+    def _compiled(self, parameters: list[Tensor], grads: Sequence[Tensor], max_norm: float | None) -> Tensor:
+        group = self.param_groups[0]
+        lists = [parameters, list(grads), *self._averages(parameters)]
+        return _adam_step(*lists, group["lr"], max_norm, group["betas"], group["eps"])
+
+    def _averages(self, parameters: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """What torch's own Adam keeps of each parameter: mean, mean square and steps taken."""
+        states = [self.state[p] for p in parameters]
+        if not states[0]:
+            for state, p in zip(states, parameters, strict=True):
+                state["step"] = torch.zeros((), dtype=torch.float32, device=p.device)
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+        means, squares, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+        return means, squares, steps
 
 
 @contextmanager

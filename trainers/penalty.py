@@ -83,7 +83,8 @@ class PlainRegularizer(RegularizerConfig):
 class Total:
     """A running sum `[S]` that never leaves the device, in double precision: the terms are many and nearly equal."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._sum: Tensor | None = None
         self._count = 0
 
@@ -104,3 +105,5 @@ class Total:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._sum, self._count = state["sum"], state["count"]
+        if self._sum is not None:
+            self._sum = self._sum.to(self._device)

@@ -95,8 +95,8 @@ class Trainer:
         """`needs_critic`: train one though the improvement needs none; `annealing`: step -> factor on all rates."""
         self.config, self.parts, self.step = config, parts, 0
         self.annealing = annealing
-        self.penalties = Total()
         self.device = torch.device(device)
+        self.penalties = Total(self.device)
         #: how a step's work is done: as it is written, or replayed (trainers/captured.py)
         self.taking: Callable[[Due, Transitions, Rng], dict[str, Tensor]] = self.take
 

@@ -1,0 +1,153 @@
+"""On a GPU: the steps of the CPU, compiled and replayed too. Where there is none, all of it is skipped."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+from builders import SPEC, make_dataset, make_trainer, small_config
+
+from core import fusion
+from core.networks import NetworkConfig
+from core.rng import SeedRng, beside
+from critics import BACKUPS, CriticConfig
+from policies import POLICIES
+from policies.gaussian import GaussianConfig
+from run_ablation import main
+from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig, captured
+from trainers.trainer import Parts, Trainer
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+SEEDS = (0, 1, 2)
+
+
+class DrawnOnTheCPU:
+    """The CPU's draws, brought to the GPU: both devices then train on the same numbers."""
+
+    def __init__(self, rng):
+        self.rng = rng
+
+    def normal(self, *shape):
+        return self.rng.normal(*shape).cuda()
+
+    def uniform(self, *shape):
+        return self.rng.uniform(*shape).cuda()
+
+    def integers(self, high, *shape):
+        return self.rng.integers(high, *shape).cuda()
+
+    def beside(self, name):
+        return DrawnOnTheCPU(beside(self.rng, name))
+
+
+def improvement_of(name):
+    return "q-max" if POLICIES[name].builds.reparameterised else "none"
+
+
+def state_of(trainer):
+    modules = [m for m in (trainer.policy, trainer.critic, trainer.target_policy, trainer.target_critic) if m]
+    return [p.detach().cpu() for module in modules for p in module.parameters()]
+
+
+def trained(name, *, compiled=False, replayed=False, dtype=torch.float64, steps=20, seeds=SEEDS, precision="float32"):
+    fusion.fuse(compiled, precision, replay=replayed)
+    trainer = make_trainer(small_config(name), seeds, improvement_of(name), dtype, "cuda")
+    captured.replay(trainer)
+    rng = SeedRng(seeds, "train", "cuda", dtype)
+    record = trainer.train(make_dataset(dtype=dtype).to("cuda"), steps, rng)
+    if replayed:
+        assert any(kind.graph is not None for kind in trainer.taking._kinds.values())
+    return state_of(trainer), {key: value.cpu() for key, value in record.items()}
+
+
+def assert_near(ours, theirs, tolerance):
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_it_trains_as_the_cpu_does(name):
+    states = []
+    for device in ("cpu", "cuda"):
+        trainer = make_trainer(small_config(name), SEEDS, improvement_of(name), device=device)
+        rng = SeedRng(SEEDS, "train", dtype=torch.float64)
+        trainer.train(make_dataset().to(device), 20, rng if device == "cpu" else DrawnOnTheCPU(rng))
+        states.append(state_of(trainer))
+    assert_near(*states, 1e-9)
+
+
+@pytest.mark.parametrize(("compiled", "replayed"), [(False, True), (True, True)])
+@pytest.mark.parametrize("name", POLICIES)
+def test_compiled_and_replayed_steps_are_the_steps(name, compiled, replayed):
+    plain, record = trained(name)
+    ours, our_record = trained(name, compiled=compiled, replayed=replayed)
+    assert_near(ours, plain, 1e-9)
+    assert_near(our_record.values(), record.values(), 1e-9)
+
+
+@pytest.mark.parametrize("name", ["diffusion", "gaussian", "cvae"])
+def test_they_stay_so_over_200_steps_of_single_precision(name):
+    results = (trained(name, compiled=on, replayed=on, dtype=torch.float32, steps=200)[0] for on in (False, True))
+    assert_near(*results, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["diffusion", "flow"])
+def test_together_is_alone(name):
+    together, _ = trained(name, compiled=True, replayed=True)
+    for place, seed in enumerate(SEEDS):
+        alone, _ = trained(name, compiled=True, replayed=True, seeds=(seed,))
+        assert_near([p[place : place + 1] for p in together], alone, 1e-9)
+
+
+@pytest.mark.parametrize("name", ["diffusion", "gaussian", "edm"])
+def test_rounded_products_are_near(name):
+    """bf16 has 8 bits of mantissa; ten steps of Adam move a parameter by at most ten times the rate."""
+    single, record = trained(name, compiled=True, replayed=True, dtype=torch.float32, steps=10)
+    half, half_record = trained(name, compiled=True, replayed=True, dtype=torch.float32, steps=10, precision="bf16")
+    assert all(p.dtype is torch.float32 for p in [*half, *half_record.values()])
+    moved = [(a - b).abs().max().item() for a, b in zip(half, single, strict=True)]
+    assert 0 < max(moved) <= 2 * 10 * 3e-4 * 1.01
+    torch.testing.assert_close(half_record["critic_loss"], record["critic_loss"], rtol=2.0**-6, atol=0)
+
+
+PARTS = [
+    *(("bc", improvement, "clipped-double-q") for improvement in IMPROVEMENTS),
+    *((regularizer, "q-max", "clipped-double-q") for regularizer in REGULARIZERS),
+    *(("bc", "q-max", backup) for backup in BACKUPS),
+]
+
+
+@pytest.mark.parametrize(("regularizer", "improvement", "backup"), PARTS)
+def test_every_part_can_be_replayed(regularizer, improvement, backup):
+    behaviour = {"behaviour": GaussianConfig()} if regularizer == "kl" else {}
+    states = []
+    for on in (False, True):
+        fusion.fuse(on)
+        parts = Parts(
+            policy=small_config("gaussian" if regularizer == "kl" else "diffusion"),
+            regularizer=REGULARIZERS[regularizer](**behaviour),
+            improvement=IMPROVEMENTS[improvement](),
+            backup=BACKUPS[backup](),
+            critic=CriticConfig(layer_norm=True),
+            network=NetworkConfig(hidden=16, depth=2),
+        )
+        config = TrainerConfig(batch=8, grad_norm=5.0, policy_every=2)
+        trainer = Trainer(parts, config, SPEC, SEEDS, device="cuda", dtype=torch.float64)
+        captured.replay(trainer)
+        data = dataclasses.replace(make_dataset(), next_act=make_dataset().act.flip(0)).to("cuda")
+        trainer.train(data, 20, SeedRng(SEEDS, "train", "cuda", torch.float64))
+        states.append(state_of(trainer))
+    assert_near(*states, 1e-9)
+
+
+def test_a_run_of_the_command_line_with_everything_on(tmp_path):
+    options = "--steps 40 --eval-every 20 --seeds 0 1 --compile on --device cuda".split()
+    for precision, preset in itertools.product(("float32", "bf16"), ("diffusion-ql", "bear")):
+        out = tmp_path / f"{precision}-{preset}"
+        assert main([*options, "--preset", preset, "--precision", precision, "--out", str(out)]) == 0
+        # a laptop without a GPU opens it
+        stored = torch.load(out / "checkpoint.pt", weights_only=True)
+        assert {tensor.device.type for tensor in stored["state"]["policy"].values()} == {"cpu"}
