@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from ablations.protocols import LOSS
 from ablations.stopping import EarlyStop
 from ablations.views import View
 from core import fusion, native
+from core.bars import progress_bar
 from core.options import OptionError
 from core.rng import Rng, SeedRng, seed_generator
 from policies import Policy
@@ -73,7 +73,7 @@ def train(run: RunConfig, task: Task, device: torch.device, directory: Path) -> 
     captured.replay(trainer)
     dataset = task.dataset().to(device)
     began = time.perf_counter() - outcome.seconds
-    with tqdm(total=steps, initial=trainer.step, desc=run.label, unit="step", file=sys.stderr) as bar:
+    with progress_bar(total=steps, initial=trainer.step, desc=run.label, unit="step") as bar:
         _show(bar, outcome)
         try:
             while trainer.step < steps and not (stopping and len(stopping.halted) == len(run.seeds)):

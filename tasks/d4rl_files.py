@@ -7,16 +7,14 @@ only then takes the name `NAME`; nothing half is ever found under it.
 from __future__ import annotations
 
 import os
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
-from tqdm import tqdm
-
 from core import locks
+from core.bars import progress_bar
 from core.options import OptionError
 from tasks.d4rl_names import Entry
 
@@ -103,7 +101,7 @@ def _fetch(url: str, part: Path) -> int | None:
         have = have if resumed else 0
         with (
             part.open("ab" if resumed else "wb") as file,
-            tqdm(total=whole, initial=have, unit="B", unit_scale=True, desc=part.stem, file=sys.stderr) as bar,
+            progress_bar(total=whole, initial=have, unit="B", unit_scale=True, desc=part.stem) as bar,
         ):
             while block := answer.read(BLOCK):
                 file.write(block)

@@ -14,8 +14,8 @@ import multiprocessing
 import os
 
 import numpy as np
-from tqdm import tqdm
 
+from core.bars import progress_bar
 from tasks.simulators import Simulation, Simulator, gymnasium_with
 
 #: kind -> observation size, time limit of an evaluation
@@ -39,7 +39,8 @@ def collect(kind: str, seed: int, episodes: int = EPISODES) -> dict[str, np.ndar
     jobs = [(kind, int(state)) for state in np.random.SeedSequence(seed).generate_state(episodes)]
     workers = min(len(os.sched_getaffinity(0)), episodes)
     with multiprocessing.get_context("forkserver").Pool(workers) as pool:
-        played = list(tqdm(pool.imap(_episode, jobs), total=episodes, desc=f"{kind}-play", unit="episode"))
+        each = pool.imap(_episode, jobs)
+        played = list(progress_bar(each, total=episodes, desc=f"{kind}-play", unit="episode"))
     steps = {key: np.concatenate([episode[key] for episode in played]) for key in played[0]}
     return _with_rewards(kind, steps)
 

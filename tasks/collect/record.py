@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
+from core.bars import progress_bar
 from tasks.fleet import Fleet, Moment, Workers, launch
 from tasks.simulators import Simulator
 
@@ -42,7 +42,7 @@ def record(
     fleet = fleet or own
     episodes: list[dict[str, np.ndarray]] = []
     done = 0
-    with tqdm(total=steps, desc=name, unit="step") as bar:
+    with progress_bar(total=steps, desc=name, unit="step") as bar:
         while done < steps:
             sources = np.random.SeedSequence([seed, len(episodes)]).spawn(ABREAST)
             wave = _wave(fleet, behaviour, sources)
