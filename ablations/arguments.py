@@ -148,7 +148,8 @@ def full_parser(
     for field in dataclasses.fields(Budget):
         _add_field(group, field.name, field, Budget, budget.get(field.name, field.default), several=False)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
-    fusing = "compile the training step; default: auto, where the run is long enough to pay"
+    fusing = "compile the training step, where auto: if the run is long enough to pay; off also has a GPU take steps "
+    fusing += "launch by launch; default: auto"
     group.add_argument("--compile", default="auto", choices=("auto", "on", "off"), help=fusing)
     frozen = "take the critic of that run, frozen: the same Q for every policy that is trained by it"
     group.add_argument("--critic-from", metavar="DIR", help=frozen)

@@ -53,12 +53,15 @@ def carry_out(
 def _one(run: RunConfig, task: Task, device: torch.device, directory: Path, final: Path) -> bool:
     outcome = runner.train(run, task, device, final)
     runner.write(run, outcome, task, directory)
-    return outcome.interrupted
+    interrupted = outcome.interrupted
+    del outcome
+    memory.release(device)
+    return interrupted
 
 
 def _most(run: RunConfig, task: Task, device: torch.device) -> int:
     """How many seeds fit; says what they need where that is much or the run is long."""
-    each = memory.of_one_seed(run, task.spec)
+    each = memory.of_one_seed(run, task.spec, device)
     fits, total = memory.fitting(each, device), each * len(run.seeds)
     if total >= LARGE or run.budget.steps >= LONG or fits < len(run.seeds):
         split = f"; trained {fits} at a time" if fits < len(run.seeds) else ""

@@ -6,6 +6,8 @@ forward passes keep for the backward ones (the layers of every step of a samplin
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ablations.config import RunConfig
+from core import fusion
 from core.rng import SeedRng
 from core.types import TaskSpec, Transitions
 from trainers.trainer import Trainer
@@ -21,10 +24,21 @@ from trainers.trainer import Trainer
 SHARE = 0.8
 #: parameter, gradient, and Adam's mean and square
 COPIES = 4
+#: recorded kinds of step of a common run on a GPU, each with memory of its own (trainers/captured.py)
+GRAPHS = 3
+CPU = torch.device("cpu")
 
 
-def of_one_seed(run: RunConfig, spec: TaskSpec) -> int:
-    """Bytes that one replica needs, by taking one step of it on the CPU."""
+def of_one_seed(run: RunConfig, spec: TaskSpec, device: torch.device = CPU) -> int:
+    """Bytes that one replica needs on `device`, by taking one step of it on the CPU."""
+    # what a GPU's compiled passes keep is nearer to what the plain ones do than to what the CPU's kernels do
+    with fusion.unfused() if device.type == "cuda" else contextlib.nullcontext():
+        fixed, kept = _one_step(run, spec)
+    return fixed + kept * (GRAPHS if device.type == "cuda" else 1)
+
+
+def _one_step(run: RunConfig, spec: TaskSpec) -> tuple[int, int]:
+    """Bytes of parameters and what goes with them, and of what a step keeps for its backward passes."""
     trainer = Trainer(run.parts, run.trainer, spec, run.seeds[:1], needs_critic=run.needs_critic)
     targets = [part for part in (trainer.target_policy, trainer.target_critic) if part is not None]
     fixed = COPIES * sum(map(_bytes, trainer.learners().values())) + sum(map(_bytes, targets))
@@ -38,7 +52,7 @@ def of_one_seed(run: RunConfig, spec: TaskSpec) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         trainer.update(batch, SeedRng(run.seeds[:1], "train"))
-    return fixed + sum(kept.values())
+    return fixed, sum(kept.values())
 
 
 def _bytes(module: nn.Module) -> int:
@@ -65,3 +79,10 @@ def free(device: torch.device) -> int:
 def fitting(each: int, device: torch.device) -> int:
     """How many replicas of `each` bytes fit, at least one."""
     return max(1, int(SHARE * free(device)) // each)
+
+
+def release(device: torch.device) -> None:
+    """Give a GPU's memory back after a run: its trainer and recorded steps refer to each other."""
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()

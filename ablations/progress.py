@@ -34,11 +34,12 @@ EVERY = 300.0
 class Progress:
     """The file of one run, or of one group of its seeds."""
 
-    def __init__(self, run: RunConfig, directory: Path):
+    def __init__(self, run: RunConfig, directory: Path, device: torch.device):
         """`directory`: where the run will be."""
         self.path = _path(run, directory)
         environment = results.environment()
         made_by = {name: environment[name] for name in ("git", "packages", "machine", "threads", "gpu")}
+        made_by["device"] = device.type
         self._of = json.dumps([run.record(), made_by, fusion.fused()], sort_keys=True)
         self._label, self._written = run.label, time.monotonic()
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ def train(run: RunConfig, task: Task, device: torch.device, directory: Path) -> 
     frozen.give(run, trainer)
     stopping = EarlyStop(trainer) if run.budget.early_stop else None
     outcome = Outcome(trainer, SeedRng(run.seeds, "train", device), stopping=stopping)
-    progress = Progress(run, directory)
+    progress = Progress(run, directory, device)
     progress.restore(outcome)
     captured.replay(trainer)
     dataset = task.dataset().to(device)
@@ -189,7 +190,7 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
         "policy_forwards_per_action": outcome.trainer.policy.forwards_per_action,
         "seconds": round(outcome.seconds, 1),
         "physics": task.physics,
-        "environment": {**results.environment(), "device": str(outcome.trainer.device), "compiled": fusion.fused()},
+        "environment": {**results.environment(), **_made_by(outcome.trainer.device)},
     }
     results.write_json(directory / "config.json", record)
     of_views = [{"selection": view.selection_label, "sampler": view.sampler_label} for view in run.views]
@@ -210,26 +211,36 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
     checkpoint.save(directory / "checkpoint.pt", outcome.trainer, outcome.rng)
 
 
+def _made_by(device: torch.device) -> dict[str, Any]:
+    replayed = fusion.replays() and device.type == "cuda"
+    return {"device": str(device), "compiled": fusion.fused(), "replayed": replayed}
+
+
 def fuse_if_it_pays(choice: str, runs: list[RunConfig], device: torch.device) -> str | None:
-    """Set the compiled kernels as asked: auto uses them where they are built, or the run is long enough to build them.
+    """Set compiling as asked: auto does where it is done already, or the run is long enough, or for bf16.
 
     A GPU's steps are replayed unless the choice is off. Returns one line to show where a compiler was wanted and there
     is none. On the CPU only the kernels have bf16, so asking for it without them raises `OptionError`.
     """
     precision = runs[0].precision
-    needed = precision == "bf16" and device.type == "cpu"
+    half = precision == "bf16"
+    needed = half and device.type == "cpu"
     if needed and (choice == "off" or not native.has_half()):
         why = "needs --compile" if choice == "off" else "needs a processor with avx512_bf16 instructions"
         raise OptionError(f"--precision bf16: {why} on the CPU; use float32")
     fusion.fuse(False, precision, replay=choice != "off")
-    if choice == "off" or (choice == "auto" and not (needed or _compiling_pays(runs, device))):
+    if choice == "off" or (choice == "auto" and not (half or _compiling_pays(runs, device))):
         return None
     try:
         fusion.fuse(True, precision)
+        if device.type == "cuda":
+            fusion.try_out(device)
     except fusion.NoCompiler as error:
         if needed:
             raise OptionError(f"--precision bf16: no working C++ compiler ({error}); use float32") from None
-        return f"no working C++ compiler ({error}): training runs uncompiled, several times slower"
+        slower = ", several times slower" if device.type == "cpu" else ""
+        fusion.fuse(False, precision, replay=True)
+        return f"no working C++ compiler ({error}): training runs uncompiled{slower}"
     return None
 
 

@@ -28,6 +28,8 @@ HEADER = (
 def main(arguments: list[str]) -> int:
     options = _parse(arguments)
     device = torch.device(options.device)
+    if device.index is not None:
+        torch.cuda.set_device(device)
     if options.threads:
         torch.set_num_threads(options.threads)
     began = time.perf_counter()

@@ -27,8 +27,12 @@ def interleaved(
 
 
 def _calibrate(take: Steps, seconds: float, device: torch.device) -> int:
-    _time(take, 2, device)
-    return max(1, round(seconds / max(_time(take, 1, device), 1e-5)))
+    # on a GPU, till every kind of step that comes by is recorded (trainers/captured.py)
+    _time(take, 30 if device.type == "cuda" else 2, device)
+    count = 1
+    while (took := _time(take, count, device)) < seconds / 8:
+        count *= 4
+    return max(1, round(count * seconds / max(took, 1e-5)))
 
 
 def _time(take: Steps, count: int, device: torch.device) -> float:

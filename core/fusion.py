@@ -10,28 +10,28 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 from core import native
 from core.native import NoCompiler
-
-__all__ = ["PRECISIONS", "NoCompiler", "fusable", "fuse", "fused", "passes", "precision", "ready", "replays"]
+from core.options import first_line
 
 PRECISIONS = ("float32", "bf16")
 
 #: of one compiled function
-VERSIONS = 256
+VERSIONS = 1024
+#: how torch.compile is asked: for each size anew, as one version for all takes twice as long to make and is no faster
+COMPILING: dict[str, Any] = {"fullgraph": True, "dynamic": False}
 
 _on = _half = _replay = False
 
 
 def fusable(function: Callable[..., Any]) -> Callable[..., Any]:
     """Run a pure function of tensors compiled whenever fusion is on and its tensors are on a GPU."""
-    # for each size anew: one version for all sizes takes twice as long to make, and is no faster
-    compiled = torch.compile(function, fullgraph=True, dynamic=False)
+    compiled = torch.compile(function, **COMPILING)
 
     @functools.wraps(function)
     def run(first: torch.Tensor | list[torch.Tensor], *args: Any) -> Any:
@@ -76,6 +76,30 @@ def fuse(on: bool = True, precision: str = "float32", replay: bool | None = None
         native.reuse_memory()
     _on, _half, native.half_products = on, half, by_kernels
     _replay = on if replay is None else replay
+
+
+@fusable
+def _doubled(x: torch.Tensor) -> torch.Tensor:
+    return 2 * x
+
+
+def try_out(device: torch.device) -> None:
+    """Raises `NoCompiler` where torch.compile does not work on this GPU."""
+    try:
+        _doubled(torch.ones(2, device=device))
+    except Exception as error:  # its backends raise what they like
+        raise NoCompiler(first_line(error)) from None
+
+
+@contextlib.contextmanager
+def unfused() -> Iterator[None]:
+    """Within, every function runs as it is written."""
+    global _on
+    was, _on = _on, False
+    try:
+        yield
+    finally:
+        _on = was
 
 
 def allow_versions() -> None:

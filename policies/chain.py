@@ -94,6 +94,8 @@ class _TorchChain(torch.autograd.Function):
     ) -> Tensor:
         weights, biases = network_pass.rounded(parameters[::2]), list(parameters[1::2])
         seeds, rows, steps = noise.shape[0], noise.shape[2], len(coefficients)
+        # each row where a compiled function need not copy it first
+        coefficients = torch.nn.functional.pad(coefficients, (0, 3))
 
         def kept_of_all(width: int, dtype: torch.dtype) -> Tensor:
             return noise.new_empty(seeds, steps, rows, width, dtype=dtype)
@@ -109,6 +111,7 @@ class _TorchChain(torch.autograd.Function):
             x, x0 = _forward(x, context, *at, clip, weights, biases, [one[:, index] for one in kept])
             clean.append(x0)
         if keep:
+            ctx.save_for_backward(*parameters)
             ctx.kept = torch.stack(xs, 1), clean, kept[::2], kept[1::2]
             ctx.given = coefficients, clip, weights
         return x
@@ -117,8 +120,11 @@ class _TorchChain(torch.autograd.Function):
     @custom_bwd(device_type="cuda")
     @once_differentiable
     def backward(ctx, grad: Tensor):
+        assert ctx.saved_tensors, "which also notices parameters that have changed since"
         xs, clean, hidden, slopes = ctx.kept
         coefficients, clip, weights = ctx.given
+        # the node may outlive its use
+        del ctx.kept
         # where a product's factors are rounded, its weight's gradient is of them as rounded
         of_outputs = [xs.new_empty(*xs.shape[:3], weight.shape[2], dtype=weight.dtype) for weight in weights]
         grad = grad.contiguous()

@@ -59,7 +59,9 @@ class FlowPolicy(TransportPolicy):
         step = noise.new_ones(self.steps, 5)
         step[:, 1] = 1 / self.steps
         step[:, 3:] = 0
-        context = affine(obs, of_obs, first.bias)
+        # the first layer is not rounded (core/network_pass.py)
+        with torch.autocast(obs.device.type, enabled=False):
+            context = affine(obs, of_obs, first.bias)
         x = chain.run_through(self.net, of_x, context, times[:, None] * of_t, noise[:, None], step, float("inf"))
         return x.clamp(-1, 1)
 

@@ -242,13 +242,17 @@ def test_one_process_compiles_a_chain_for_many_classes_and_sizes(monkeypatch):
     """As on a GPU, by a backend that compiles nothing: torch's own limit of eight versions is an error in the ninth."""
     from torch._dynamo import config
 
+    compiles = {chain: ("_forward", "_backward", "_summed"), network_pass: ("_forward", "_backward")}
     with config.patch(recompile_limit=config.recompile_limit, accumulated_recompile_limit=256):
         fusion.allow_versions()
-        for name in ("_forward", "_backward"):
-            compiled = torch.compile(getattr(chain, name).__wrapped__, fullgraph=True, backend="eager")
-            monkeypatch.setattr(chain, name, compiled)
+        for module, names in compiles.items():
+            for name in names:
+                compiled = torch.compile(getattr(module, name).__wrapped__, **fusion.COMPILING, backend="eager")
+                monkeypatch.setattr(module, name, compiled)
         monkeypatch.setattr(chain, "covers", lambda net: True)
-        monkeypatch.setattr(network_pass, "applies", lambda *arguments: False)
+        monkeypatch.setattr(network_pass, "kernels_apply", lambda *arguments: False)
+        monkeypatch.setattr(network_pass, "applies", lambda *arguments: True)
+        monkeypatch.setattr(network_pass, "_Network", network_pass._Compiled)
         for (name, options), seeds, rows in itertools.product(SIZES, (1, 3), (4, 9)):
             rng = SeedRng(range(seeds), "train")
             init = generators(range(seeds))
@@ -284,11 +288,27 @@ def test_a_library_that_does_not_load_is_none(compiler, tmp_path):
         ("off", runner.WORTH_COMPILING, False, False),
     ],
 )
-def test_a_gpu_replays_at_once_and_compiles_for_long_runs(choice, steps, compiled, replayed):
+def test_a_gpu_replays_at_once_and_compiles_for_long_runs(choice, steps, compiled, replayed, monkeypatch):
+    monkeypatch.setattr(fusion, "try_out", lambda device: None)
     # two runs: each is compiled for itself
     runs = parse(["--policy", "diffusion", "gaussian", "--steps", str(steps)]).runs
     assert runner.fuse_if_it_pays(choice, runs, torch.device("cuda")) is None
     assert (fusion.fused(), fusion.replays()) == (compiled, replayed)
+    # what is rounded does not hang on how long a run is
+    half = parse(["--precision", "bf16", "--steps", "1"]).runs
+    assert runner.fuse_if_it_pays("auto", half, torch.device("cuda")) is None
+    assert fusion.fused()
+
+
+@needs_compiler
+def test_a_gpu_that_torch_cannot_compile_for_replays(monkeypatch):
+    def fail(device):
+        raise native.NoCompiler("no Triton")
+
+    monkeypatch.setattr(fusion, "try_out", fail)
+    note = runner.fuse_if_it_pays("on", parse([]).runs, torch.device("cuda"))
+    assert note == "no working C++ compiler (no Triton): training runs uncompiled"
+    assert (fusion.fused(), fusion.replays()) == (False, True)
 
 
 @pytest.mark.parametrize(("lead", "threads"), [(1, 1), (1, 2), (5, 2), (3, 16), (16, 4), (10, 3)])
@@ -326,6 +346,32 @@ class TestWhatAGPUCompiles:
             grads = [torch.autograd.grad(one, inputs, probe) for one in (out, expected)]
             for a, b in zip(*grads, strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11)
+
+    def test_rounded_products(self, monkeypatch):
+        """bf16 has 8 bits of mantissa: outputs and gradients are near the unrounded, and not the same."""
+        weights, biases, g = network((2,), (5, 64, 64, 64, 3), torch.float32)
+        parameters = [p for pair in zip(weights, biases, strict=True) for p in pair]
+        x = torch.randn(2, 40, 5, generator=g).requires_grad_()
+        noise = torch.randn(2, 4, 40, 3, generator=g)
+        context, at_time = torch.randn(2, 40, 64, generator=g), torch.randn(2, 3, 64, generator=g)
+        c = torch.tensor([[1.1, -0.7, 0.8, 0.3, 0.2]]).repeat(3, 1)
+        of_x = torch.randn(2, 3, 64, generator=g).requires_grad_()
+        shared = [of_x] + [p for pair in zip(biases[1:], weights[1:], strict=True) for p in pair]
+        learned = [context.requires_grad_(), at_time.requires_grad_(), *shared]
+
+        def results():
+            out = network_pass._Compiled.apply(x, True, *parameters)
+            sampled = _TorchChain.apply(noise, c, torch.inf, context, at_time, True, *shared)
+            grads = torch.autograd.grad(out.square().sum(), [x, *parameters])
+            return [out, *grads, sampled, *torch.autograd.grad(sampled.square().sum(), learned)]
+
+        plain = results()
+        cut = network_pass.rounded
+        monkeypatch.setattr(fusion, "precision", lambda: "bf16")
+        monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+        assert [w.dtype for w in cut(weights)] == [torch.float32, torch.bfloat16, torch.bfloat16, torch.float32]
+        errors = [((a - b).norm() / b.norm()).item() for a, b in zip(results(), plain, strict=True)]
+        assert all(1e-5 < error < 2.0**-6 for error in errors)
 
     @pytest.mark.parametrize("max_norm", [None, 0.5])
     def test_adam_is_torchs(self, max_norm):

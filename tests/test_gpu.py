@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from builders import SPEC, make_dataset, make_trainer, small_config
 
+from ablations.stopping import EarlyStop
 from core import fusion
 from core.networks import NetworkConfig
 from core.rng import SeedRng, beside
@@ -16,11 +18,13 @@ from critics import BACKUPS, CriticConfig
 from policies import POLICIES
 from policies.gaussian import GaussianConfig
 from run_ablation import main
-from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig, captured
+from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig, captured, checkpoint
+from trainers.annealing import ANNEALINGS
 from trainers.trainer import Parts, Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
+DEVICE = "cuda"
 SEEDS = (0, 1, 2)
 
 
@@ -43,6 +47,10 @@ class DrawnOnTheCPU:
         return DrawnOnTheCPU(beside(self.rng, name))
 
 
+def double_rng(seeds, device):
+    return SeedRng(seeds, "train", device, torch.float64)
+
+
 def improvement_of(name):
     return "q-max" if POLICIES[name].builds.reparameterised else "none"
 
@@ -54,10 +62,10 @@ def state_of(trainer):
 
 def trained(name, *, compiled=False, replayed=False, dtype=torch.float64, steps=20, seeds=SEEDS, precision="float32"):
     fusion.fuse(compiled, precision, replay=replayed)
-    trainer = make_trainer(small_config(name), seeds, improvement_of(name), dtype, "cuda")
+    trainer = make_trainer(small_config(name), seeds, improvement_of(name), dtype, DEVICE)
     captured.replay(trainer)
-    rng = SeedRng(seeds, "train", "cuda", dtype)
-    record = trainer.train(make_dataset(dtype=dtype).to("cuda"), steps, rng)
+    rng = SeedRng(seeds, "train", DEVICE, dtype)
+    record = trainer.train(make_dataset(dtype=dtype).to(DEVICE), steps, rng)
     if replayed:
         assert any(kind.graph is not None for kind in trainer.taking._kinds.values())
     return state_of(trainer), {key: value.cpu() for key, value in record.items()}
@@ -71,7 +79,7 @@ def assert_near(ours, theirs, tolerance):
 @pytest.mark.parametrize("name", POLICIES)
 def test_it_trains_as_the_cpu_does(name):
     states = []
-    for device in ("cpu", "cuda"):
+    for device in ("cpu", DEVICE):
         trainer = make_trainer(small_config(name), SEEDS, improvement_of(name), device=device)
         rng = SeedRng(SEEDS, "train", dtype=torch.float64)
         trainer.train(make_dataset().to(device), 20, rng if device == "cpu" else DrawnOnTheCPU(rng))
@@ -102,15 +110,64 @@ def test_together_is_alone(name):
         assert_near([p[place : place + 1] for p in together], alone, 1e-9)
 
 
-@pytest.mark.parametrize("name", ["diffusion", "gaussian", "edm"])
+def first_gradients(name, precision):
+    """Of each learner, as Adam's first moments keep them after one compiled step."""
+    fusion.fuse(True, precision)
+    trainer = make_trainer(small_config(name), SEEDS, improvement_of(name), torch.float32, DEVICE)
+    data = make_dataset(dtype=torch.float32).to(DEVICE)
+    record = trainer.train(data, 1, SeedRng(SEEDS, "train", DEVICE))
+    assert all(value.dtype is torch.float32 for value in record.values())
+    return {
+        part: torch.cat([state["exp_avg"].flatten() for state in optimizer.state.values()])
+        for part, optimizer in trainer.optimizers.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["diffusion", "flow", "edm", "gaussian", "distilled"])
 def test_rounded_products_are_near(name):
-    """bf16 has 8 bits of mantissa; ten steps of Adam move a parameter by at most ten times the rate."""
-    single, record = trained(name, compiled=True, replayed=True, dtype=torch.float32, steps=10)
-    half, half_record = trained(name, compiled=True, replayed=True, dtype=torch.float32, steps=10, precision="bf16")
-    assert all(p.dtype is torch.float32 for p in [*half, *half_record.values()])
-    moved = [(a - b).abs().max().item() for a, b in zip(half, single, strict=True)]
-    assert 0 < max(moved) <= 2 * 10 * 3e-4 * 1.01
-    torch.testing.assert_close(half_record["critic_loss"], record["critic_loss"], rtol=2.0**-6, atol=0)
+    """bf16 has 8 bits of mantissa; and where a prediction of x0 crosses the edge, a sample's gradient comes or goes."""
+    single, half = (first_gradients(name, precision) for precision in ("float32", "bf16"))
+    for part, gradient in single.items():
+        error = ((half[part] - gradient).norm() / gradient.norm()).item()
+        assert 1e-5 < error < 0.1, part
+
+
+@pytest.mark.parametrize("settings", [{"bonus_start": 2, "bonus_ramp": 10}, {"policy_every": 2, "batch": 5}])
+def test_rates_and_weights_that_change_and_seeds_that_are_put_back(settings):
+    """What is written in place between replays; at a batch of 5 the slices of a chain are not aligned."""
+    states = []
+    for on in (False, True):
+        fusion.fuse(on)
+        trainer = make_trainer(small_config("diffusion"), SEEDS, device=DEVICE, **settings)
+        trainer.annealing = ANNEALINGS["cosine"](60, 20)
+        captured.replay(trainer)
+        stopping, data = EarlyStop(trainer), make_dataset().to(DEVICE)
+        rng = double_rng(SEEDS, DEVICE)
+        for losses in ([1.0, 1.0, 1.0], [0.5, 2.0, 0.5], [0.4, 0.4, 0.4]):
+            trainer.train(data, 20, rng)
+            stopping.put_back()
+            stopping.consider(np.array(losses))
+        assert stopping.halted == [1]
+        states.append(state_of(trainer))
+    assert_near(*states, 1e-9)
+
+
+def test_a_trainer_goes_on_from_a_file_of_another(tmp_path):
+    data = make_dataset().to(DEVICE)
+    states = []
+    for pause in (False, True):
+        fusion.fuse(True)
+        trainer, rng = make_trainer(small_config("diffusion"), SEEDS, device=DEVICE), double_rng(SEEDS, DEVICE)
+        captured.replay(trainer)
+        trainer.train(data, 20, rng)
+        if pause:
+            checkpoint.save(tmp_path / "checkpoint.pt", trainer, rng)
+            trainer, rng = make_trainer(small_config("diffusion"), SEEDS, device=DEVICE), double_rng(SEEDS, DEVICE)
+            checkpoint.load(tmp_path / "checkpoint.pt", trainer, rng)
+            captured.replay(trainer)
+        trainer.train(data, 20, rng)
+        states.append(state_of(trainer))
+    assert_near(*states, 1e-12)
 
 
 PARTS = [
@@ -131,14 +188,15 @@ def test_every_part_can_be_replayed(regularizer, improvement, backup):
             regularizer=REGULARIZERS[regularizer](**behaviour),
             improvement=IMPROVEMENTS[improvement](),
             backup=BACKUPS[backup](),
-            critic=CriticConfig(layer_norm=True),
+            critic=CriticConfig(layer_norm=backup == "mean"),
             network=NetworkConfig(hidden=16, depth=2),
         )
         config = TrainerConfig(batch=8, grad_norm=5.0, policy_every=2)
-        trainer = Trainer(parts, config, SPEC, SEEDS, device="cuda", dtype=torch.float64)
+        trainer = Trainer(parts, config, SPEC, SEEDS, device=DEVICE, dtype=torch.float64)
         captured.replay(trainer)
-        data = dataclasses.replace(make_dataset(), next_act=make_dataset().act.flip(0)).to("cuda")
-        trainer.train(data, 20, SeedRng(SEEDS, "train", "cuda", torch.float64))
+        data = dataclasses.replace(make_dataset(), next_act=make_dataset().act.flip(0)).to(DEVICE)
+        trainer.train(data, 20, double_rng(SEEDS, DEVICE))
+        assert not on or any(kind.graph is not None for kind in trainer.taking._kinds.values())
         states.append(state_of(trainer))
     assert_near(*states, 1e-9)
 

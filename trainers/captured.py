@@ -20,8 +20,6 @@ from trainers.trainer import Due, Trainer
 
 #: steps of a kind taken on a side stream, as CUDA asks, before one is recorded
 WARM_UP = 3
-#: kinds of step that are kept; while the weight of Q rises every step is a kind of its own
-MOST = 16
 
 
 class PreparedRng:
@@ -83,8 +81,6 @@ class CapturedSteps:
             self._batch = batch
         elif self._batch is not batch:
             self._batch.copy_(batch)
-        if due not in self._kinds and len(self._kinds) >= MOST:
-            return self.trainer.take(due, self._batch, rng)
         kind = self._kinds.setdefault(due, _Kind(rng))
         kind.rng.refill()
         kind.taken += 1

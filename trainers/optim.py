@@ -16,7 +16,7 @@ from core.fusion import fusable, fused
 
 def grad_norms(grads: Sequence[Tensor]) -> Tensor:
     """2-norm over all gradients of each replica: tensors `[S, ...]` -> `[S]`."""
-    return torch.cat([grad.flatten(1) for grad in grads], dim=1).norm(dim=1)
+    return torch.stack([grad.flatten(1).norm(dim=1) for grad in grads]).norm(dim=0)
 
 
 def clip_per_replica(grads: Sequence[Tensor], norms: Tensor, max_norm: float) -> list[Tensor]:
@@ -42,7 +42,7 @@ def _adam_step(
     Written over lists, of which the compiler makes a few launches: torch's fused Adam leaves a GPU mostly idle over
     networks this small.
     """
-    norms = grad_norms(grads)
+    norms = torch.cat([grad.flatten(1) for grad in grads], dim=1).norm(dim=1)
     if max_norm is not None:
         grads = clip_per_replica(grads, norms, max_norm)
     beta1, beta2 = betas

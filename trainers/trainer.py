@@ -68,13 +68,12 @@ class Parts:
 
 @dataclass(frozen=True)
 class Due:
-    """Which parts of a step are to be taken, and the weight of Q in the policy's loss."""
+    """Which parts of a step are to be taken."""
 
     critic: bool
     policy: bool
     target_policy: bool
     target_critic: bool
-    bonus: float
 
 
 class Trainer:
@@ -97,6 +96,9 @@ class Trainer:
         self.annealing = annealing
         self.device = torch.device(device)
         self.penalties = Total(self.device)
+        #: of Q in the policy's loss; on the device, where a replayed step reads it
+        self.bonus_weight = torch.ones((), dtype=torch.float64, device=self.device)
+        self._bonus_weight_set = 1.0
         #: how a step's work is done: as it is written, or replayed (trainers/captured.py)
         self.taking: Callable[[Due, Transitions, Rng], dict[str, Tensor]] = self.take
 
@@ -137,6 +139,9 @@ class Trainer:
 
     def update(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
         """One step on a batch `[S, B, ...]`. Returns each loss and gradient norm (before clipping), `[S]`."""
+        if (weight := self._bonus_weight()) != self._bonus_weight_set:
+            self.bonus_weight.fill_(weight)
+            self._bonus_weight_set = weight
         record = self.taking(self.due(), batch, rng)
         self.step += 1
         return record
@@ -149,7 +154,6 @@ class Trainer:
             policy=step % config.policy_every == 0,
             target_policy=step >= config.ema_start and step % config.ema_every == 0,
             target_critic=step % config.tau_every == 0 and not self.critic_frozen,
-            bonus=self._bonus_weight(),
         )
 
     def take(self, due: Due, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
@@ -159,7 +163,7 @@ class Trainer:
             if due.critic:
                 record |= self._update_critic(batch, beside(rng, "critic"))
             if due.policy:
-                record |= self._update_policy(batch, rng, due.bonus)
+                record |= self._update_policy(batch, rng)
         if self.target_policy is not None and due.target_policy:
             polyak(self.target_policy.parameters(), self.policy.parameters(), 1 - self.config.ema_decay)
         if self.critic is not None and self.target_critic is not None and due.target_critic:
@@ -210,11 +214,11 @@ class Trainer:
         record |= {"critic_loss": loss, "critic_grad_norm": norms, "target_q": target.mean(-1)}
         return {name: value.detach() for name, value in record.items()}
 
-    def _update_policy(self, batch: Transitions, rng: Rng, bonus_weight: float) -> dict[str, Tensor]:
+    def _update_policy(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
         penalty = self.regularizer(self.policy, batch, rng)
         with untracked(self.critic, self.backup):
             terms = self.parts.improvement(self.policy, self.critics(), batch, rng)
-        bonus = terms.bonus * bonus_weight
+        bonus = terms.bonus * self.bonus_weight
         coef = self.parts.regularizer.coef * penalty.weight
         loss = (terms.weight * coef * penalty.value + bonus).mean(-1)
         record = {"regularizer": penalty.value.mean(-1), "bonus": bonus.mean(-1), "actor_loss": loss}
