@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 def of_one_seed(run: RunConfig, spec: TaskSpec, device: torch.device = CPU) -> int:
     """Bytes that one replica needs on `device`, by taking one step of it on the CPU."""
-    # what a GPU's compiled passes keep is nearer to what the plain ones do than to what the CPU's kernels do
+    # a GPU's compiled passes keep about what the plain ones do; the CPU's kernels keep less
     with fusion.unfused() if device.type == "cuda" else contextlib.nullcontext():
         fixed, kept = _one_step(run, spec)
     return fixed + kept * (GRAPHS if device.type == "cuda" else 1)

@@ -113,16 +113,16 @@ class _TorchChain(torch.autograd.Function):
         if keep:
             ctx.save_for_backward(*parameters)
             ctx.kept = torch.stack(xs, 1), clean, kept[::2], kept[1::2]
-            ctx.given = coefficients, clip, weights
+            ctx.given = coefficients, clip
         return x
 
     @staticmethod
     @custom_bwd(device_type="cuda")
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        assert ctx.saved_tensors, "which also notices parameters that have changed since"
+        weights = network_pass.rounded(ctx.saved_tensors[::2])
         xs, clean, hidden, slopes = ctx.kept
-        coefficients, clip, weights = ctx.given
+        coefficients, clip = ctx.given
         # the node may outlive its use
         del ctx.kept
         # where a product's factors are rounded, its weight's gradient is of them as rounded
