@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import pytest
+import torch
 
 from ablations import comparison, memory, progress, results, runner
 from run_ablation import main
@@ -167,23 +169,27 @@ def test_what_diverged_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("change", ["options", "code", "broken"])
+@pytest.mark.parametrize("change", ["options", "code", "device", "broken"])
 def test_what_is_not_its_own_is_not_taken_up(change, tmp_path, monkeypatch, capsys):
     command, out = [*COMMANDS["several runs"].split(), *SMALL], ["--out", str(tmp_path / "out")]
     with monkeypatch.context() as patch:
         cut_off(patch, 2, ConnectionError())
+        if change == "device":
+            elsewhere = functools.partial(progress.Progress, device=torch.device("cuda"))
+            patch.setattr(runner, "Progress", lambda run, directory, device: elsewhere(run, directory))
         with pytest.raises(ConnectionError):
             main([*command, *out])
     if change == "options":
         command += ["--trainer.lr", "1e-3"]
     elif change == "code":
         monkeypatch.setattr(runner.results, "_git_revision", lambda: "another")
-    else:
+    elif change == "broken":
         (tmp_path / "out" / ".gaussian-bc.0.progress").write_bytes(b"half of it")
     capsys.readouterr()
     assert main([*command, *out]) == 0
     said = capsys.readouterr().err
     assert "goes on" not in said
-    if change == "code":
-        assert "begins anew; what was kept is of other git, now .gaussian-bc.0.other" in said
+    if change in ("code", "device"):
+        other = {"code": "git"}.get(change, change)
+        assert f"begins anew; what was kept is of other {other}, now .gaussian-bc.0.other" in said
     assert not list((tmp_path / "out").glob(".*"))
