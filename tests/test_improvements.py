@@ -81,7 +81,7 @@ def policies_after(improvements, backup="clipped-double-q", policy=None, steps=3
     for improvement in improvements:
         trainer = trainer_with(improvement, policy, backup)
         for step in range(steps):
-            trainer._update_policy(batch(16 * step), double_rng(SEEDS), 1.0)
+            trainer._update_policy(batch(16 * step), double_rng(SEEDS))
         results.append([p.detach() for p in trainer.policy.parameters()])
     return results
 
