@@ -77,7 +77,7 @@ def call_of(config):
     if isinstance(part, nn.Module):
         learned += part.parameters()
     if isinstance(config, tuple(REGULARIZERS.values())):
-        return lambda rng: tuple(x for x in part(policy, DATA, rng) if x is not None), learned
+        return lambda rng: tuple(x for x in part(policy, DATA, rng) if isinstance(x, torch.Tensor)), learned
     if config.has_value:
         return lambda rng: (part.own_loss(critic, DATA), part(critic, None, DATA, rng)), learned
     return lambda rng: (part(critic, policy, DATA, rng),), learned
