@@ -6,7 +6,6 @@ forward passes keep for the backward ones (the layers of every step of a samplin
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 from pathlib import Path
@@ -31,10 +30,12 @@ CPU = torch.device("cpu")
 
 def of_one_seed(run: RunConfig, spec: TaskSpec, device: torch.device = CPU) -> int:
     """Bytes that one replica needs on `device`, by taking one step of it on the CPU."""
+    if device.type != "cuda":
+        return sum(_one_step(run, spec))
     # a GPU's compiled passes keep about what the plain ones do; the CPU's kernels keep less
-    with fusion.unfused() if device.type == "cuda" else contextlib.nullcontext():
+    with fusion.unfused():
         fixed, kept = _one_step(run, spec)
-    return fixed + kept * (GRAPHS if device.type == "cuda" else 1)
+    return fixed + GRAPHS * kept
 
 
 def _one_step(run: RunConfig, spec: TaskSpec) -> tuple[int, int]:

@@ -232,14 +232,13 @@ def fuse_if_it_pays(choice: str, runs: list[RunConfig], device: torch.device) ->
     if choice == "off" or (choice == "auto" and not (half or _compiling_pays(runs, device))):
         return None
     try:
-        fusion.fuse(True, precision)
         if device.type == "cuda":
             fusion.try_out(device)
+        fusion.fuse(True, precision)
     except fusion.NoCompiler as error:
         if needed:
             raise OptionError(f"--precision bf16: no working C++ compiler ({error}); use float32") from None
         slower = ", several times slower" if device.type == "cpu" else ""
-        fusion.fuse(False, precision, replay=True)
         return f"no working C++ compiler ({error}): training runs uncompiled{slower}"
     return None
 

@@ -133,16 +133,10 @@ def _forward(
     x: Tensor, weights: list[Tensor], biases: list[Tensor], keep: bool
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """The network's output for x `[S, B, in]`, and with `keep` each hidden layer and its slope."""
-    hidden: list[Tensor] = []
-    slopes: list[Tensor] = []
-    out = product(x, weights[0]) + biases[0][:, None]
-    for weight, bias in zip(weights[1:], biases[1:], strict=True):
-        value, slope = mish_and_slope(out)
-        if keep:
-            hidden.append(value.to(weight.dtype))
-            slopes.append(slope)
-        out = product(value, weight) + bias[:, None]
-    return out, hidden, slopes
+    out, hidden, slopes = through(product(x, weights[0]) + biases[0][:, None], weights[1:], biases[1:])
+    if not keep:
+        return out, [], []
+    return out, [value.to(weight.dtype) for value, weight in zip(hidden, weights[1:], strict=True)], slopes
 
 
 @fusable
@@ -156,16 +150,35 @@ def _backward(
     needs_parameters: bool,
 ) -> tuple[Tensor | None, list[Tensor]]:
     """The gradient of x, and those of each layer's weight and bias in turn, where they are needed."""
-    of_parameters: list[Tensor] = []
-    of_output = grad
-    for index in reversed(range(len(weights))):
-        value = hidden[index - 1] if index else x
-        if needs_parameters:
-            of_weight = product(value.mT, of_output.to(weights[index].dtype)).to(grad.dtype)
-            of_parameters = [of_weight, of_output.sum(1), *of_parameters]
-        if index:
-            of_output = product(of_output, weights[index].mT) * slopes[index - 1]
-    return product(of_output, weights[0].mT) if needs_x else None, of_parameters
+    of_outputs = back(grad, slopes, weights[1:])
+    of_x = product(of_outputs[0], weights[0].mT) if needs_x else None
+    if not needs_parameters:
+        return of_x, []
+    layers = zip([x, *hidden], of_outputs, strict=True)
+    pairs = [(torch.bmm(value.mT, of.to(value.dtype)).to(grad.dtype), of.sum(1)) for value, of in layers]
+    return of_x, [g for pair in pairs for g in pair]
+
+
+def through(
+    out: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """What the layers after the first make of its output `[S, B, h]`, and each hidden layer and its slope."""
+    hidden, slopes = [], []
+    for weight, bias in zip(weights, biases, strict=True):
+        value, slope = mish_and_slope(out)
+        hidden.append(value)
+        slopes.append(slope)
+        # a bias inside the product would be copied first; outside, the compiler adds it with what follows
+        out = product(value, weight) + bias[:, None]
+    return out, hidden, slopes
+
+
+def back(grad: Tensor, slopes: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
+    """The gradient of each layer's output, from that of the last; slopes and weights as `through` has them."""
+    of_outputs = [grad]
+    for slope, weight in zip(reversed(slopes), reversed(weights), strict=True):
+        of_outputs.insert(0, product(of_outputs[0], weight.mT) * slope)
+    return of_outputs
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ from torch.autograd.function import once_differentiable
 
 from core import native, network_pass
 from core.fusion import fusable, fused
-from core.mish import mish, mish_and_slope
-from core.network_pass import product
+from core.mish import mish
+from core.network_pass import back, through
 from core.networks import MLP
 
 
@@ -37,15 +37,11 @@ def _forward(
     biases: list[Tensor],
     kept: list[Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """One step: the next x, and the prediction of x0 before clipping; `kept` takes each hidden layer and its slope."""
-    # a bias inside the product would be copied first; outside, the compiler adds it with what follows
-    out = torch.bmm(x, weights[0]) + context + at_time[:, None]
-    for layer, (weight, bias) in enumerate(zip(weights[1:], biases, strict=True)):
-        value, slope = mish_and_slope(out)
-        if kept:
-            kept[2 * layer].copy_(value)
-            kept[2 * layer + 1].copy_(slope)
-        out = product(value, weight) + bias[:, None]
+    """One step: the next x, and the prediction of x0 before clipping; `kept` takes hidden layers, then their slopes."""
+    out, hidden, slopes = through(torch.bmm(x, weights[0]) + context + at_time[:, None], weights[1:], biases)
+    # without a gradient to come nothing is kept
+    for into, value in zip(kept, [*hidden, *slopes], strict=False):
+        into.copy_(value)
     x0 = c[0] * x + c[1] * out
     return c[2] * x0.clamp(-clip, clip) + c[3] * x + c[4] * noise, x0
 
@@ -62,12 +58,10 @@ def _backward(
 ) -> Tensor:
     """The gradient of the step's x; `of_outputs` takes that of each layer's output."""
     of_x0 = torch.where(x0.abs() <= clip, c[2] * grad, 0)
-    of_output = c[1] * of_x0
-    of_outputs[-1].copy_(of_output)
-    for layer in reversed(range(len(slopes))):
-        of_output = product(of_output, weights[layer + 1].mT) * slopes[layer]
-        of_outputs[layer].copy_(of_output)
-    return c[3] * grad + c[0] * of_x0 + torch.bmm(of_output, weights[0].mT)
+    found = back(c[1] * of_x0, slopes, weights[1:])
+    for into, of_output in zip(of_outputs, found, strict=True):
+        into.copy_(of_output)
+    return c[3] * grad + c[0] * of_x0 + torch.bmm(found[0], weights[0].mT)
 
 
 @fusable
@@ -102,17 +96,18 @@ class _TorchChain(torch.autograd.Function):
 
         xs: list[Tensor] = []
         clean: list[Tensor] = []
-        widths = [(weight.shape[1], weight.dtype) for weight in weights[1:]] if keep else []
-        kept = [kept_of_all(width, dtype) for width, of in widths for dtype in (of, noise.dtype)]
+        after = weights[1:] if keep else []
+        hidden = [kept_of_all(weight.shape[1], weight.dtype) for weight in after]
+        slopes = [kept_of_all(weight.shape[1], noise.dtype) for weight in after]
         x = noise[:, 0].contiguous()
         for index, c in enumerate(coefficients.unbind()):
             xs.append(x)
             at = at_time[:, index], noise[:, index + 1], c
-            x, x0 = _forward(x, context, *at, clip, weights, biases, [one[:, index] for one in kept])
+            x, x0 = _forward(x, context, *at, clip, weights, biases, [one[:, index] for one in [*hidden, *slopes]])
             clean.append(x0)
         if keep:
             ctx.save_for_backward(*parameters)
-            ctx.kept = torch.stack(xs, 1), clean, kept[::2], kept[1::2]
+            ctx.kept = torch.stack(xs, 1), clean, hidden, slopes
             ctx.given = coefficients, clip
         return x
 

@@ -67,8 +67,18 @@ def generators(seeds) -> list[torch.Generator]:
     return [seed_generator(seed, "init") for seed in seeds]
 
 
-def double_rng(seeds, stream="train") -> SeedRng:
-    return SeedRng(seeds, stream, dtype=torch.float64)
+def improvement_of(name: str) -> str:
+    """What couples the named policy class with Q where its samples pass gradients, else cloning alone."""
+    return "q-max" if POLICIES[name].builds.reparameterised else "none"
+
+
+def relative_error(a: torch.Tensor, b: torch.Tensor) -> float:
+    """|a - b| / |b|, 2-norms over all entries."""
+    return ((a - b).norm() / b.norm()).item()
+
+
+def double_rng(seeds, stream="train", device="cpu") -> SeedRng:
+    return SeedRng(seeds, stream, device, torch.float64)
 
 
 def _two_modes(size: int = 20_000) -> torch.Tensor:

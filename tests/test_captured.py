@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from builders import make_dataset, make_trainer, small_config
+from builders import improvement_of, make_dataset, make_trainer, small_config
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from core.rng import SeedRng
@@ -15,10 +15,6 @@ SEEDS = (0, 1)
 DELAYED = {"policy_every": 2, "tau_every": 3, "ema_every": 2, "ema_start": 3}
 #: operations that look at a value on the host, bring one from there, or have a shape that depends on one
 WAITING = {"_local_scalar_dense", "lift_fresh", "nonzero", "masked_select", "is_nonzero", "equal", "unique"}
-
-
-def improvement_of(name):
-    return "q-max" if POLICIES[name].builds.reparameterised else "none"
 
 
 def trained(name, through, steps=12, **settings):

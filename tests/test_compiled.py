@@ -9,7 +9,7 @@ import pytest
 import test_parity
 import test_replicas
 import torch
-from builders import double_rng, generators, make_dataset, make_trainer, small_config
+from builders import double_rng, generators, improvement_of, make_dataset, make_trainer, relative_error, small_config
 
 from ablations import runner
 from ablations.cli import parse
@@ -57,10 +57,6 @@ def compiler(monkeypatch, tmp_path):
 
     yield set_to
     native.library.cache_clear()
-
-
-def improvement_of(name: str) -> str:
-    return "q-max" if POLICIES[name].builds.reparameterised else "none"
 
 
 def trained(name: str, on: bool, dtype: torch.dtype, steps: int):
@@ -370,7 +366,7 @@ class TestWhatAGPUCompiles:
         monkeypatch.setattr(fusion, "precision", lambda: "bf16")
         monkeypatch.setattr(torch.Tensor, "is_cuda", True)
         assert [w.dtype for w in cut(weights)] == [torch.float32, torch.bfloat16, torch.bfloat16, torch.float32]
-        errors = [((a - b).norm() / b.norm()).item() for a, b in zip(results(), plain, strict=True)]
+        errors = itertools.starmap(relative_error, zip(results(), plain, strict=True))
         assert all(1e-5 < error < 2.0**-6 for error in errors)
 
     @pytest.mark.parametrize("max_norm", [None, 0.5])

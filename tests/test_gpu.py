@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from builders import SPEC, make_dataset, make_trainer, small_config
+from builders import SPEC, double_rng, improvement_of, make_dataset, make_trainer, relative_error, small_config
 
 from ablations.stopping import EarlyStop
 from core import fusion
@@ -47,21 +47,13 @@ class DrawnOnTheCPU:
         return DrawnOnTheCPU(beside(self.rng, name))
 
 
-def double_rng(seeds, device):
-    return SeedRng(seeds, "train", device, torch.float64)
-
-
-def improvement_of(name):
-    return "q-max" if POLICIES[name].builds.reparameterised else "none"
-
-
 def state_of(trainer):
     modules = [m for m in (trainer.policy, trainer.critic, trainer.target_policy, trainer.target_critic) if m]
     return [p.detach().cpu() for module in modules for p in module.parameters()]
 
 
-def trained(name, *, compiled=False, replayed=False, dtype=torch.float64, steps=20, seeds=SEEDS, precision="float32"):
-    fusion.fuse(compiled, precision, replay=replayed)
+def trained(name, *, compiled=False, replayed=False, dtype=torch.float64, steps=20, seeds=SEEDS):
+    fusion.fuse(compiled, replay=replayed)
     trainer = make_trainer(small_config(name), seeds, improvement_of(name), dtype, DEVICE)
     captured.replay(trainer)
     rng = SeedRng(seeds, "train", DEVICE, dtype)
@@ -128,8 +120,7 @@ def test_rounded_products_are_near(name):
     """bf16 has 8 bits of mantissa; and where a prediction of x0 crosses the edge, a sample's gradient comes or goes."""
     single, half = (first_gradients(name, precision) for precision in ("float32", "bf16"))
     for part, gradient in single.items():
-        error = ((half[part] - gradient).norm() / gradient.norm()).item()
-        assert 1e-5 < error < 0.1, part
+        assert 1e-5 < relative_error(half[part], gradient) < 0.1, part
 
 
 @pytest.mark.parametrize("settings", [{"bonus_start": 2, "bonus_ramp": 10}, {"policy_every": 2, "batch": 5}])
@@ -142,7 +133,7 @@ def test_rates_and_weights_that_change_and_seeds_that_are_put_back(settings):
         trainer.annealing = ANNEALINGS["cosine"](60, 20)
         captured.replay(trainer)
         stopping, data = EarlyStop(trainer), make_dataset().to(DEVICE)
-        rng = double_rng(SEEDS, DEVICE)
+        rng = double_rng(SEEDS, device=DEVICE)
         for losses in ([1.0, 1.0, 1.0], [0.5, 2.0, 0.5], [0.4, 0.4, 0.4]):
             trainer.train(data, 20, rng)
             stopping.put_back()
@@ -155,14 +146,18 @@ def test_rates_and_weights_that_change_and_seeds_that_are_put_back(settings):
 def test_a_trainer_goes_on_from_a_file_of_another(tmp_path):
     data = make_dataset().to(DEVICE)
     states = []
+
+    def begun():
+        return make_trainer(small_config("diffusion"), SEEDS, device=DEVICE), double_rng(SEEDS, device=DEVICE)
+
     for pause in (False, True):
         fusion.fuse(True)
-        trainer, rng = make_trainer(small_config("diffusion"), SEEDS, device=DEVICE), double_rng(SEEDS, DEVICE)
+        trainer, rng = begun()
         captured.replay(trainer)
         trainer.train(data, 20, rng)
         if pause:
             checkpoint.save(tmp_path / "checkpoint.pt", trainer, rng)
-            trainer, rng = make_trainer(small_config("diffusion"), SEEDS, device=DEVICE), double_rng(SEEDS, DEVICE)
+            trainer, rng = begun()
             checkpoint.load(tmp_path / "checkpoint.pt", trainer, rng)
             captured.replay(trainer)
         trainer.train(data, 20, rng)
@@ -195,7 +190,7 @@ def test_every_part_can_be_replayed(regularizer, improvement, backup):
         trainer = Trainer(parts, config, SPEC, SEEDS, device=DEVICE, dtype=torch.float64)
         captured.replay(trainer)
         data = dataclasses.replace(make_dataset(), next_act=make_dataset().act.flip(0)).to(DEVICE)
-        trainer.train(data, 20, double_rng(SEEDS, DEVICE))
+        trainer.train(data, 20, double_rng(SEEDS, device=DEVICE))
         assert not on or any(kind.graph is not None for kind in trainer.taking._kinds.values())
         states.append(state_of(trainer))
     assert_near(*states, 1e-9)

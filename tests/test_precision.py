@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from builders import make_dataset, make_trainer, small_config
+from builders import make_dataset, make_trainer, relative_error, small_config
 from test_compiled import needs_compiler
 
 from ablations import runner
@@ -22,10 +22,6 @@ needs_half = pytest.mark.skipif(not native.has_half(), reason="no avx512_bf16")
 #: 8 bits of mantissa: a product's relative error, averaged over many terms, stays below this
 ROUNDING = 2.0**-7
 BF16 = ["--precision", "bf16"]
-
-
-def error(a: torch.Tensor, b: torch.Tensor) -> float:
-    return ((a - b).norm() / b.norm()).item()
 
 
 @needs_compiler
@@ -47,7 +43,7 @@ def test_output_and_gradients_are_near_and_rounded(rows, sizes):
         [expected, *torch.autograd.grad(expected, inputs, probe)],
         strict=True,
     )
-    errors = [error(a, b) for a, b in pairs]
+    errors = [relative_error(a, b) for a, b in pairs]
     assert max(errors) < ROUNDING
     # it does round, and more than float32 would
     assert errors[0] > 1e-5

@@ -98,7 +98,6 @@ class Trainer:
         self.penalties = Total(self.device)
         #: of Q in the policy's loss; on the device, where a replayed step reads it
         self.bonus_weight = torch.ones((), dtype=torch.float64, device=self.device)
-        self._bonus_weight_set = 1.0
         #: how a step's work is done: as it is written, or replayed (trainers/captured.py)
         self.taking: Callable[[Due, Transitions, Rng], dict[str, Tensor]] = self.take
 
@@ -139,9 +138,8 @@ class Trainer:
 
     def update(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
         """One step on a batch `[S, B, ...]`. Returns each loss and gradient norm (before clipping), `[S]`."""
-        if (weight := self._bonus_weight()) != self._bonus_weight_set:
-            self.bonus_weight.fill_(weight)
-            self._bonus_weight_set = weight
+        if self.config.bonus_start or self.config.bonus_ramp:
+            self.bonus_weight.fill_(self._bonus_weight())
         record = self.taking(self.due(), batch, rng)
         self.step += 1
         return record
