@@ -65,8 +65,6 @@ def _train(arguments: Sequence[str]) -> int:
     for line in command.left_out:
         print(line, file=sys.stderr)
     claims.claim(command.runs, command.out, command.study)
-    if command.device.index is not None:
-        torch.cuda.set_device(command.device)
     note = runner.fuse_if_it_pays(command.compile, command.runs, command.device)
     if note:
         print(note, file=sys.stderr)

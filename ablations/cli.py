@@ -28,6 +28,7 @@ from ablations.crossing import cross, make_runs, refuse_idle, refuse_repeats
 from ablations.parts import CHOICES
 from ablations.presets import PRESETS
 from ablations.studies import STUDIES
+from core import devices
 from core.options import OptionError, unknown_name
 from tasks import make_task
 
@@ -67,7 +68,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
     return Invocation(
         runs,
         known.out or _below_runs(name),
-        _device(known.device),
+        devices.chosen(known.device),
         known.compile,
         known.seeds_at_once,
         early.study,
@@ -212,17 +213,3 @@ def _refuse_what_a_study_sets(name: str, arguments: Sequence[str]) -> None:
             raise OptionError(
                 f"{flag}: the runs of study {name} set it; leave it out, or make the runs without --study"
             )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise OptionError(f"--device: unknown {name!r}, choose from auto, cpu, cuda, cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise OptionError(f"--device {name}: not here ({torch.cuda.device_count()} CUDA devices); use cpu or auto")
-    return device

@@ -18,7 +18,8 @@ import torch
 
 from benchmarks.cases import CASES, Case, our_steps, reference_steps
 from benchmarks.measure import flops, interleaved, matrix_rate, peak_memory, quartiles
-from core import fusion
+from core import devices, fusion
+from core.options import OptionError
 
 HEADER = (
     f"{'case':20} {'S':>3} {'steps/s':>9} {'seed-steps/s':>22} {'ratio per seed':>20} {'roofline':>8} {'memory':>8}"
@@ -27,9 +28,7 @@ HEADER = (
 
 def main(arguments: list[str]) -> int:
     options = _parse(arguments)
-    device = torch.device(options.device)
-    if device.index is not None:
-        torch.cuda.set_device(device)
+    device: torch.device = options.device
     if options.threads:
         torch.set_num_threads(options.threads)
     began = time.perf_counter()
@@ -113,9 +112,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="CPU threads, default: torch's")
     parser.add_argument("--precision", choices=fusion.PRECISIONS, default="float32", help="of ours, not the reference")
     parser.add_argument("--compile", choices=("on", "off"), default="on", help="off on a GPU: replayed all the same")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    try:
+        options.device = devices.chosen(options.device)
+    except OptionError as error:
+        parser.error(str(error))
+    return options
 
 
 if __name__ == "__main__":

@@ -109,6 +109,14 @@ def test_the_program_writes_its_table_and_numbers(tmp_path, capsys):
     assert "bandit-bc-gaussian" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "tpu"])
+def test_a_device_that_is_not_here_is_refused(device, capsys):
+    with pytest.raises(SystemExit) as ended:
+        program.main(["--device", device])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("python -m benchmarks: error: --device")
+
+
 @pytest.fixture
 def few_rows(tmp_path, monkeypatch):
     """A local task with a handful of random transitions of hopper's sizes."""
