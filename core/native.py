@@ -1,4 +1,4 @@
-"""The CPU kernels of kernels.cpp: compiled on first use, kept in the user's cache, called through their addresses.
+"""The CPU kernels of kernels.cpp: compiled on first use, kept in core/kernel_cache.py, called through their addresses.
 
 A library is built for each scalar type with the machine's own C++ compiler (a few seconds, once for each version of the
 source, the compiler and the machine) and shares torch's thread pool.
@@ -15,12 +15,13 @@ import platform
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from core import kernel_cache
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 SCALARS = {torch.float32: ("float", ctypes.c_float), torch.float64: ("double", ctypes.c_double)}
@@ -42,9 +43,12 @@ class NoCompiler(RuntimeError):
 @functools.cache
 def library(dtype: torch.dtype, half: bool = False) -> ctypes.CDLL:
     """The kernels for tensors of `dtype`; `half`: with bfloat16 products. Raises `NoCompiler`."""
-    command, built = _recipe(dtype, half)
-    if not built.exists():
-        _build(command, built)
+    command, key = _recipe(dtype, half)
+    try:
+        folder = kernel_cache.folder()
+        built = kernel_cache.find(folder, key) or _build(command, folder, key)
+    except (OSError, RuntimeError) as error:
+        raise NoCompiler(str(error)) from None
     try:
         loaded = ctypes.CDLL(str(built))
     except OSError as error:
@@ -66,13 +70,13 @@ def has_half() -> bool:
 def is_built(dtype: torch.dtype) -> bool:
     """Whether `library` has nothing to compile."""
     try:
-        return _recipe(dtype, False)[1].exists()
-    except NoCompiler:
+        return kernel_cache.find(kernel_cache.folder(), _recipe(dtype, False)[1]) is not None
+    except (NoCompiler, OSError, RuntimeError):
         return False
 
 
-def _recipe(dtype: torch.dtype, half: bool) -> tuple[list[str], Path]:
-    """The compiler's command, and where its output is kept."""
+def _recipe(dtype: torch.dtype, half: bool) -> tuple[list[str], str]:
+    """The compiler's command, and the name of all that its output depends on."""
     named = shlex.split(os.environ.get("CXX", ""))
     compiler = named or [name for name in ("g++", "c++") if shutil.which(name)][:1]
     if not compiler or shutil.which(compiler[0]) is None:
@@ -83,12 +87,11 @@ def _recipe(dtype: torch.dtype, half: bool) -> tuple[list[str], Path]:
     command += [f"-DT={SCALARS[dtype][0]}", *["-DHALF"] * half, str(SOURCE), *runtime]
     try:
         version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, errors="replace").stdout
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise NoCompiler(str(error)) from None
     machine = platform.machine() + _processor()
     key = hashlib.sha256("\n".join([*command, version, machine, SOURCE.read_text()]).encode()).hexdigest()[:20]
-    return command, home / "policy-ablation" / f"kernels-{key}.so"
+    return command, f"kernels-{key}"
 
 
 def _processor() -> str:
@@ -100,17 +103,13 @@ def _processor() -> str:
     return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
 
 
-def _build(command: list[str], to: Path) -> None:
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=to.parent) as place:
-            out = Path(place) / to.name
-            done = subprocess.run([*command, "-o", str(out)], capture_output=True, text=True, errors="replace")
-            if done.returncode:
-                raise NoCompiler((done.stderr.strip().splitlines() or ["the compiler failed"])[-1])
-            out.replace(to)
-    except OSError as error:
-        raise NoCompiler(str(error)) from None
+def _build(command: list[str], folder: Path, key: str) -> Path:
+    with kernel_cache.workplace(folder) as place:
+        out = place / "kernels.so"
+        done = subprocess.run([*command, "-o", str(out)], capture_output=True, text=True, errors="replace")
+        if done.returncode:
+            raise NoCompiler((done.stderr.strip().splitlines() or ["the compiler failed"])[-1])
+        return kernel_cache.keep(out, folder, key)
 
 
 class _Net(ctypes.Structure):
