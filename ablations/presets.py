@@ -45,6 +45,8 @@ def _cloning(policy: str, paper: str, note: str = "The class's own loss alone; n
 _DELAYED = {"trainer.policy_every": 2, "trainer.tau_every": 2, "trainer.ema_every": 2, "trainer.ema_start": 0}
 #: a target policy that follows from the first step, every step
 _FOLLOWING = {"trainer.ema_every": 1, "trainer.ema_start": 0}
+#: Diffusion-QL's release, EDP's and those built on them leave the target policy at its random start for 1000 steps
+_KEEPING = {"trainer.ema_before": "keep"}
 #: BCQ, whatever is perturbed
 _BCQ = {
     "policy.phi": 0.05,
@@ -64,6 +66,7 @@ _DIFFUSION_QL_RELEASE = {
     "selection": "softmax-q",
     "selection.candidates": 50,
     "selection.temperature": 1.0,
+    **_KEEPING,
 }
 
 PRESETS: dict[str, Preset] = {
@@ -196,7 +199,13 @@ PRESETS: dict[str, Preset] = {
         "The class's own loss on actions better than the policy's mean. EDP's release weights a unit Gaussian's "
         "log-density around the one-step prediction by exp(A) and adds the unweighted loss; here exp(A) alone.",
         {"improvement.form": "binary", "improvement.baseline": "sample-mean", "improvement.samples": 4},
-        {"improvement.form": "exp", "improvement.beta": 1.0, "improvement.clip": 20.0, "improvement.samples": 10},
+        {
+            "improvement.form": "exp",
+            "improvement.beta": 1.0,
+            "improvement.clip": 20.0,
+            "improvement.samples": 10,
+            **_KEEPING,
+        },
     ),
     "edp": Preset(
         _parts("diffusion", "bc", "one-step", "clipped-double-q", "softmax-q"),
@@ -214,6 +223,7 @@ PRESETS: dict[str, Preset] = {
             "selection.candidates": 10,
             "trainer.grad_norm": 5.0,
         },
+        _KEEPING,
     ),
     "sfbc": Preset(
         _parts("diffusion", "bc", "none", "max-q", "softmax-q"),

@@ -13,6 +13,7 @@ from trainers.captured import CapturedSteps
 
 SEEDS = (0, 1)
 DELAYED = {"policy_every": 2, "tau_every": 3, "ema_every": 2, "ema_start": 3}
+KEEPING = {**DELAYED, "ema_before": "keep"}
 #: operations that look at a value on the host, bring one from there, or have a shape that depends on one
 WAITING = {"_local_scalar_dense", "lift_fresh", "nonzero", "masked_select", "is_nonzero", "equal", "unique"}
 
@@ -27,7 +28,9 @@ def trained(name, through, steps=12, **settings):
     return [p.detach() for m in modules for p in m.parameters()] + list(record.values()), rng.state_dict()
 
 
-@pytest.mark.parametrize("settings", [{}, DELAYED, {"bonus_start": 2, "bonus_ramp": 30}], ids=["plain", "late", "ramp"])
+@pytest.mark.parametrize(
+    "settings", [{}, DELAYED, KEEPING, {"bonus_start": 2, "bonus_ramp": 30}], ids=["plain", "late", "keep", "ramp"]
+)
 def test_fixed_memory_changes_nothing(settings):
     steps = 40 if "bonus_ramp" in settings else 12
     (plain, where), (fixed, there) = (trained("diffusion", through, steps, **settings) for through in (False, True))

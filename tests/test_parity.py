@@ -112,7 +112,7 @@ def golden_trainer():
         network=NetworkConfig(),
     )
     same = ("lr", "critic_lr", "grad_norm", "ema_start", "ema_every", "ema_decay", "tau", "batch")
-    config = TrainerConfig(**{name: c[name] for name in same})
+    config = TrainerConfig(**{name: c[name] for name in same}, ema_before="keep")
     trainer = Trainer(parts, config, TaskSpec("golden", c["obs_dim"], c["act_dim"]), [0], dtype=torch.float64)
     initial = prepared_weights(TRAINING["actor_params"], 100) + prepared_weights(TRAINING["critic_params"], 200)
     ours = released_actor(trainer.policy) + released_critic(trainer.critic)

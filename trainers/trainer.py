@@ -51,7 +51,21 @@ class TrainerConfig(Options):
     tau_every: int = option(1, "steps between updates of the target critic", at_least=1)
     ema_decay: float = option(0.995, "decay of the target policy", at_least=0, at_most=1)
     ema_every: int = option(5, "steps between updates of the target policy", at_least=1)
-    ema_start: int = option(1000, "first step that updates the target policy; it keeps its start before", at_least=0)
+    ema_start: int = option(1000, "first step from which the target policy is an average", at_least=0)
+    ema_before: str = option(
+        "follow",
+        "the target policy before that: follow copies the policy every ema_every steps, keep leaves it at its random "
+        "start (as released by Diffusion-QL)",
+        choices=("follow", "keep"),
+    )
+
+    def target_policy_rate(self, step: int) -> float:
+        """How far this step takes the target policy towards the policy: 0 not at all, 1 to a copy."""
+        if step % self.ema_every:
+            return 0.0
+        if step < self.ema_start:
+            return float(self.ema_before == "follow")
+        return 1 - self.ema_decay
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,8 @@ class Due:
 
     critic: bool
     policy: bool
-    target_policy: bool
+    #: how far the target policy goes towards the policy: 0 leaves it, 1 copies
+    target_policy: float
     target_critic: bool
 
 
@@ -150,7 +165,7 @@ class Trainer:
         return Due(
             critic=self.critic is not None and not self.critic_frozen,
             policy=step % config.policy_every == 0,
-            target_policy=step >= config.ema_start and step % config.ema_every == 0,
+            target_policy=config.target_policy_rate(step),
             target_critic=step % config.tau_every == 0 and not self.critic_frozen,
         )
 
@@ -163,7 +178,7 @@ class Trainer:
             if due.policy:
                 record |= self._update_policy(batch, rng)
         if self.target_policy is not None and due.target_policy:
-            polyak(self.target_policy.parameters(), self.policy.parameters(), 1 - self.config.ema_decay)
+            polyak(self.target_policy.parameters(), self.policy.parameters(), due.target_policy)
         if self.critic is not None and self.target_critic is not None and due.target_critic:
             polyak(self.target_critic.parameters(), self.critic.parameters(), self.config.tau)
         return record
