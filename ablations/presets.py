@@ -10,35 +10,13 @@ them and swaps that part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Preset:
-    """`parts`: part -> name; `options` and `as_released`: `part.field` -> value (or part -> name, in the latter).
-
-    `released_rewards`: what a task's name begins with -> the transform of its rewards in the released code.
-    """
-
-    parts: Mapping[str, str]
-    paper: str
-    note: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    as_released: Mapping[str, Any] = field(default_factory=dict)
-    released_rewards: Mapping[str, str] = field(default_factory=dict)
-
-
-PARTS = ("policy", "regularizer", "improvement", "backup", "selection")
-
-
-def _parts(*names: str) -> dict[str, str]:
-    return dict(zip(PARTS, names, strict=True))
+from ablations.preset import Preset, parts
 
 
 def _cloning(policy: str, paper: str, note: str = "The class's own loss alone; no critic.", **options: Any) -> Preset:
-    return Preset(_parts(policy, "bc", "none", "clipped-double-q", "one"), paper, note, options)
+    return Preset(parts(policy, "bc", "none", "clipped-double-q", "one"), paper, note, options)
 
 
 #: TD3's targets: moved with every second critic step, when the policy is
@@ -79,7 +57,7 @@ PRESETS: dict[str, Preset] = {
     "bc-flow": _cloning("flow", "arXiv 2210.02747"),
     "bc-consistency": _cloning("consistency", "arXiv 2303.01469"),
     "diffusion-ql": Preset(
-        _parts("diffusion", "bc", "q-max", "clipped-double-q", "one"),
+        parts("diffusion", "bc", "q-max", "clipped-double-q", "one"),
         "arXiv 2208.06193",
         "Paper: Q is divided by the mean |Q| of the data's actions, and acting takes one sample. Release: by the other "
         "head's at the policy's actions, and a softmax over 50 candidates. eta, max-q backup, grad-norm: per task.",
@@ -87,21 +65,21 @@ PRESETS: dict[str, Preset] = {
         _DIFFUSION_QL_RELEASE,
     ),
     "cvae-ql": Preset(
-        _parts("cvae", "bc", "q-max", "clipped-double-q", "one"),
+        parts("cvae", "bc", "q-max", "clipped-double-q", "one"),
         "arXiv 2208.06193, table 2",
         "The paper's ablation: Diffusion-QL with a CVAE for the diffusion model. Not in the release.",
         {"improvement.normalizer": "dataset", "improvement.head": "coin"},
         _DIFFUSION_QL_RELEASE,
     ),
     "edm-ql": Preset(
-        _parts("edm", "bc", "q-max", "clipped-double-q", "one"),
+        parts("edm", "bc", "q-max", "clipped-double-q", "one"),
         "arXiv 2206.00364 and 2208.06193",
         "Diffusion-QL with EDM's preconditioning and sampler; not a published method.",
         {"improvement.normalizer": "dataset", "improvement.head": "coin"},
         _DIFFUSION_QL_RELEASE,
     ),
     "td3+bc": Preset(
-        _parts("deterministic", "squared-error", "q-max", "clipped-double-q", "mode"),
+        parts("deterministic", "squared-error", "q-max", "clipped-double-q", "mode"),
         "arXiv 2106.06860",
         "The release standardises observations (--task.observation z-score).",
         {
@@ -115,7 +93,7 @@ PRESETS: dict[str, Preset] = {
         {**_RELU, "task.observation": "z-score"},
     ),
     "bcq": Preset(
-        _parts("perturbed", "bc", "q-max", "soft-clipped", "argmax-q"),
+        parts("perturbed", "bc", "q-max", "soft-clipped", "argmax-q"),
         "arXiv 1812.02900",
         "Q reaches the perturbation alone. The release acts by the first head of the critic, here by the smallest "
         "target head, and its targets perturb samples of the current VAE, here of its average; layers are "
@@ -131,13 +109,13 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "bcq-diffusion": Preset(
-        _parts("perturbed", "bc", "q-max", "soft-clipped", "argmax-q"),
+        parts("perturbed", "bc", "q-max", "soft-clipped", "argmax-q"),
         "arXiv 2208.06193, table 2",
         "BCQ with a diffusion model for its CVAE, the paper's ablation. Not in the release.",
         {"policy.base": "diffusion", **_BCQ},
     ),
     "bear": Preset(
-        _parts("gaussian", "mmd", "q-max", "soft-clipped", "argmax-q"),
+        parts("gaussian", "mmd", "q-max", "soft-clipped", "argmax-q"),
         "arXiv 1906.00949",
         "The release leaves Q out of the first 20,000 steps, draws log alpha's start from N(0, 1) (here 0) and gives "
         "alpha a learning rate of 1e-3 (here the critic's). Its ensemble penalty is off, as in the release.",
@@ -164,7 +142,7 @@ PRESETS: dict[str, Preset] = {
         {"trainer.bonus_start": 20_000, "trainer.critic_lr": 1e-3, "trainer.lr": 1e-3},
     ),
     "iql": Preset(
-        _parts("gaussian", "bc", "weighted", "expectile", "mode"),
+        parts("gaussian", "bc", "weighted", "expectile", "mode"),
         "arXiv 2110.06169",
         "tau 0.7 and beta 1/3 are the locomotion tasks' (antmaze: 0.9 and 1/10). The release rescales rewards on "
         "locomotion and antmaze. Its Gaussian, with one deviation for all states and an unsquashed density around a "
@@ -181,7 +159,7 @@ PRESETS: dict[str, Preset] = {
         {**dict.fromkeys(("halfcheetah", "hopper", "walker2d"), "iql-locomotion"), "antmaze": "iql-antmaze"},
     ),
     "awr": Preset(
-        _parts("gaussian", "bc", "weighted", "clipped-double-q", "mode"),
+        parts("gaussian", "bc", "weighted", "clipped-double-q", "mode"),
         "arXiv 1910.00177",
         "The paper's advantage is a TD(lambda) return less V; here min Q(s, a) less its mean over the policy's.",
         {
@@ -194,7 +172,7 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "crr-diffusion": Preset(
-        _parts("diffusion", "bc", "weighted", "clipped-double-q", "one"),
+        parts("diffusion", "bc", "weighted", "clipped-double-q", "one"),
         "arXiv 2006.15134 (CRR, binary) and 2305.20081 (with diffusion)",
         "The class's own loss on actions better than the policy's mean. EDP's release weights a unit Gaussian's "
         "log-density around the one-step prediction by exp(A) and adds the unweighted loss; here exp(A) alone.",
@@ -208,7 +186,7 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "edp": Preset(
-        _parts("diffusion", "bc", "one-step", "clipped-double-q", "softmax-q"),
+        parts("diffusion", "bc", "one-step", "clipped-double-q", "softmax-q"),
         "arXiv 2305.20081",
         "The paper samples by DPM-Solver-3 in 15 steps, here by the second-order multistep solver; Q's noised action "
         "is drawn apart from the loss's, which changes no expectation.",
@@ -226,14 +204,14 @@ PRESETS: dict[str, Preset] = {
         _KEEPING,
     ),
     "sfbc": Preset(
-        _parts("diffusion", "bc", "none", "max-q", "softmax-q"),
+        parts("diffusion", "bc", "none", "max-q", "softmax-q"),
         "arXiv 2209.14548",
         "The paper's critic is planned in sample, towards a softmax over the behaviour's actions; the nearest backup "
         "here is the largest Q of 16 samples.",
         {"backup.samples": 16, "selection.candidates": 32, "selection.temperature": 1.0},
     ),
     "idql": Preset(
-        _parts("diffusion", "bc", "none", "expectile", "argmax-q"),
+        parts("diffusion", "bc", "none", "expectile", "argmax-q"),
         "arXiv 2304.10573",
         "The release sums the noise loss over dimensions (the mean here differs by a factor, which Adam does not see), "
         "with dropout 0.1 in a residual network; N is swept over 16, 64, 256.",
@@ -241,7 +219,7 @@ PRESETS: dict[str, Preset] = {
         {"trainer.batch": 512},
     ),
     "fql": Preset(
-        _parts("distilled", "bc", "q-max", "mean", "one"),
+        parts("distilled", "bc", "q-max", "mean", "one"),
         "arXiv 2502.02538",
         "alpha is per task, 1 to 30,000. Targets act by the student itself, not by an average of it.",
         {
@@ -256,7 +234,7 @@ PRESETS: dict[str, Preset] = {
         {"network.hidden": 512, "network.depth": 4, "network.activation": "gelu", "trainer.batch": 256},
     ),
     "consistency-ac": Preset(
-        _parts("consistency", "bc", "q-max", "clipped-double-q", "one"),
+        parts("consistency", "bc", "q-max", "clipped-double-q", "one"),
         "arXiv 2309.16984",
         "Diffusion-QL with a consistency policy. The release has a teacher at the neighbouring noise level; here "
         "it is the network itself.",

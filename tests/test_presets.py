@@ -8,7 +8,8 @@ import pytest
 
 from ablations.config import Request, make_run
 from ablations.parts import CHOICES
-from ablations.presets import PARTS, PRESETS
+from ablations.preset import PARTS
+from ablations.presets import PRESETS
 from critics import BACKUPS
 from tasks.transforms import TransformConfig
 from trainers import SELECTIONS
