@@ -16,7 +16,7 @@ from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from ablations.views import selection_name
 from core.fusion import PRECISIONS
-from core.options import OptionError, flag_of, unknown_name
+from core.options import OptionError, flag_of, unknown_name, written
 from policies import POLICIES
 from tasks import BACKENDS, make_task
 from trainers import SELECTIONS
@@ -170,9 +170,14 @@ def full_parser(
             if key not in seen and "limits" in field.metadata:
                 # how to act is compared on the same weights, by naming several selections
                 several = prefix != "selection"
-                _add_field(section, key, field, config, defaults.get(key, field.default), several)
+                _add_field(section, key, field, config, defaults.get(key, _default(prefix, field)), several)
             seen.add(key)
     return parser
+
+
+def _default(prefix: str, field: dataclasses.Field) -> Any:
+    """What an option is where neither the task nor a preset says: a part's own network is as the shared one."""
+    return f"that of --network.{flag_of(field.name)[2:]}" if prefix.endswith(".network") else field.default
 
 
 def _add_field(group: Any, key: str, field: dataclasses.Field, config: type, default: Any, several: bool) -> None:
@@ -182,7 +187,7 @@ def _add_field(group: Any, key: str, field: dataclasses.Field, config: type, def
         kind = next(member for member in typing.get_args(kind) if member is not type(None))
     flag, help = flag_of(key), field.metadata["help"].replace("%", "%%")
     if kind is bool:
-        help = f"{help}; default: {'yes' if default else 'no'}"
+        help = f"{help}; default: {written(default)}"
         if not several:
             group.add_argument(flag, dest=key, action=argparse.BooleanOptionalAction, default=None, help=help)
             return

@@ -14,7 +14,7 @@ from typing import Any
 
 from ablations.budget import Budget, make_budget, published
 from ablations.capabilities import refusal
-from ablations.parts import CHOICES, DEFAULT_CHOICES, build_part, sections
+from ablations.parts import CHOICES, DEFAULT_CHOICES, build_networks, build_part, sections
 from ablations.presets import PRESETS
 from ablations.views import View, make_views
 from core.options import OptionError
@@ -90,7 +90,8 @@ class RunConfig:
 
     def record(self) -> dict[str, Any]:
         """Everything as plain data."""
-        options = {name: dataclasses.asdict(getattr(self.parts, name)) for name in _fields(Parts)}
+        options = {name: dataclasses.asdict(getattr(self.parts, name)) for name in _fields(Parts) if name != "networks"}
+        options |= {f"{part}.network": dataclasses.asdict(one) for part, one in self.parts.networks.items()}
         return {
             "label": self.label,
             "task": self.task,
@@ -175,7 +176,8 @@ def make_run(request: Request) -> RunConfig:
         if "." not in prefix
     }
     names = {prefix: name for prefix, name, _ in chosen if name}
-    parts = Parts(**{part: built[part] for part in _fields(Parts)})
+    of_parts = {part: built[part] for part in _fields(Parts) if part != "networks"}
+    parts = Parts(**of_parts, networks=build_networks(options))
     views = make_views(selections, request.resample, parts.policy, options)
     problem = refusal(names, parts, views, task.has_next_actions)
     if problem:

@@ -30,8 +30,13 @@ OWNERS: tuple[tuple[tuple[str, ...], Callable[[RunConfig], bool], str], ...] = (
     (("trainer.bonus_",), lambda run: run.parts.improvement.adds_bonus, "maximises Q"),
     (
         ("trainer.ema_",),
-        lambda run: run.trains_critic and run.parts.backup.needs_policy,
+        lambda run: (run.trains_critic and run.parts.backup.needs_policy) or run.trainer.acting == "average",
         "has a target policy: no backup asks one",
+    ),
+    (
+        ("regularizer.network.", "trainer.behaviour_decay"),
+        lambda run: run.parts.regularizer.needs_behaviour,
+        "has a behaviour model",
     ),
     (("regularizer.coef",), lambda run: run.names["regularizer"] != "none", "has a regularizer"),
 )

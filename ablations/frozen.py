@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from ablations.config import RunConfig
 from core.options import OptionError, flag_of, written
 from trainers import checkpoint
 from trainers.trainer import Trainer
+
+#: where the record of a run has the network of its critic, if it is not the shared one
+CRITIC_NETWORK = "critic.network"
 
 
 def shared(runs: Sequence[RunConfig]) -> list[RunConfig]:
@@ -38,7 +41,7 @@ def _check(run: RunConfig, critic_from: str) -> None:
     if missing:
         there = " ".join(map(str, record["seeds"]))
         raise OptionError(f"{where}: has no seed {', '.join(map(str, missing))}; use --seeds {there} or some of them")
-    parts = ["critic", "network", "task"] + (["backup"] if run.parts.backup.has_value else [])
+    parts = ["critic", CRITIC_NETWORK, "task"] + (["backup"] if run.parts.backup.has_value else [])
     if "backup" in parts and record["names"]["backup"] != run.names["backup"]:
         raise OptionError(
             f"{where}: was trained with backup {record['names']['backup']}, and {run.label} asks V of "
@@ -46,12 +49,19 @@ def _check(run: RunConfig, critic_from: str) -> None:
         )
     options = run.record()["options"]
     for part in parts:
-        asked = options[part]
-        for name, stored in record["options"].get(part, {}).items():
+        asked = _of(options, part)
+        own = part in options or part in record["options"]
+        shown = "network" if part == CRITIC_NETWORK and not own else part
+        for name, stored in _of(record["options"], part).items():
             if asked.get(name) != stored:
-                flag = flag_of(f"{part}.{name}")
+                flag = flag_of(f"{shown}.{name}")
                 remedy = "leave it out" if stored is None else f"add {flag} {written(stored)}"
                 raise OptionError(f"{where}: was trained with {flag} {stored}, not {asked.get(name)}; {remedy}")
+
+
+def _of(options: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    """The options of a part as recorded; the critic's network is the shared one unless it has one of its own."""
+    return options.get(part, options["network"] if part == CRITIC_NETWORK else {})
 
 
 def give(run: RunConfig, trainer: Trainer) -> None:

@@ -27,6 +27,8 @@ FIXED: dict[str, type] = {
     "trainer": TrainerConfig,
     "task": TransformConfig,
 }
+#: the parts whose networks may differ from `network`; the value of a backup is as the critic
+OWN_NETWORKS = ("policy", "critic", "regularizer")
 DEFAULT_CHOICES = {"regularizer": "bc", "improvement": "q-max", "backup": "clipped-double-q", "selection": "one"}
 
 
@@ -36,6 +38,8 @@ def sections(names: Mapping[str, str]) -> Iterator[tuple[str, str, type]]:
         yield from _with_nested(part, names[part], registry[names[part]], names)
     for part, config in FIXED.items():
         yield part, "", config
+    for part in OWN_NETWORKS:
+        yield f"{part}.network", "", NetworkConfig
 
 
 def _with_nested(prefix: str, name: str, config: type, names: Mapping[str, str]) -> Iterator[tuple[str, str, type]]:
@@ -70,3 +74,17 @@ def build_part(
         return config(**values)
     except OptionError as error:
         raise OptionError(f"--{prefix}.{dashed(error)}") from None
+
+
+def build_networks(options: Mapping[str, Any]) -> dict[str, NetworkConfig]:
+    """The networks of their own that parts have: `network`, with what `PART.network.OPTION` says of them instead."""
+    found = {}
+    for part in OWN_NETWORKS:
+        own = {key: value for key, value in options.items() if key.startswith(f"{part}.network.")}
+        if own:
+            fields = [field.name for field in dataclasses.fields(NetworkConfig)]
+            shared = {
+                f"{part}.network.{name}": options[f"network.{name}"] for name in fields if f"network.{name}" in options
+            }
+            found[part] = build_part(f"{part}.network", NetworkConfig, {}, {**shared, **own}, {})
+    return found

@@ -150,10 +150,12 @@ def _judge(run: RunConfig, view: View, task: Task, outcome: Outcome) -> Evaluati
 def _resampled(run: RunConfig, view: View, task: Task, trainer: Trainer) -> Policy:
     """The trained policy, or a twin with its weights and the view's sampler."""
     if view.policy is None:
-        return trainer.policy
-    twin = view.policy.build(task.spec, run.parts.network, [seed_generator(seed, "init") for seed in run.seeds])
+        return trainer.acting_policy
+    twin = view.policy.build(
+        task.spec, run.parts.network_of("policy"), [seed_generator(seed, "init") for seed in run.seeds]
+    )
     weights = next(trainer.policy.parameters())
-    twin.to(weights.device, weights.dtype).load_state_dict(trainer.policy.state_dict())
+    twin.to(weights.device, weights.dtype).load_state_dict(trainer.acting_policy.state_dict())
     return twin
 
 

@@ -1,13 +1,13 @@
 """Networks whose parameters carry leading axes: `[S, ...]` for S seeds, `[S, K, ...]` for K critics of each.
 
 A layer is `x @ W + b[..., None, :]` with W `[*lead, in, out]`: S independent networks in one batched product.
-Replica s is initialised exactly as one `nn.Linear` would be, from the generator of seed s.
+Replica s is initialised exactly as one `nn.Linear` would be, from the generator of seed s, unless `network.init` says
+otherwise.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,10 +16,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core import network_pass
+from core.initialisation import INITIALISATIONS
 from core.mish import mish
-from core.options import Options, option
+from core.options import OptionError, Options, option
+from core.rng import Rng
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"mish": mish, "relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU by its tanh approximation (Hendrycks & Gimpel 2016, arXiv 1606.08415), which JAX means by gelu."""
+    return F.gelu(x, approximate="tanh")
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mish": mish,
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu-tanh": gelu_tanh,
+    "silu": F.silu,
+}
+#: how much wider a residual block is inside (IDQL and SRPO, as released)
+WIDENING = 4
 
 
 @dataclass(frozen=True)
@@ -27,22 +43,45 @@ class NetworkConfig(Options):
     """The network budget every policy class and the critic share."""
 
     hidden: int = option(256, "units of each hidden layer", at_least=1)
-    depth: int = option(3, "hidden layers of each network", at_least=1)
+    depth: int = option(3, "hidden layers of each network, or residual blocks", at_least=1)
     activation: str = option("mish", "activation of the hidden layers", choices=tuple(ACTIVATIONS))
+    norm: str = option(
+        "none", "LayerNorm of each hidden layer, before or after its activation", choices=("none", "before", "after")
+    )
+    norm_eps: float = option(1e-5, "epsilon of LayerNorm (PyTorch: 1e-5, JAX: 1e-6)", above=0)
+    input_norm: bool = option(False, "LayerNorm of the network's input (IDQL's plain network)")
+    block: str = option(
+        "plain", "hidden layers: plain, or residual blocks with LayerNorm (IDQL)", choices=("plain", "residual-ln")
+    )
+    dropout: float = option(
+        0.0, "dropout of residual blocks in a denoising policy's own loss (IDQL: 0.1)", at_least=0, at_most=0.9
+    )
+    init: str = option(
+        "torch",
+        "initial weights: PyTorch's uniform, orthogonal, or fan-average uniform",
+        choices=tuple(INITIALISATIONS),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dropout and self.block == "plain":
+            raise OptionError(f"dropout is of block residual-ln, and plain has none; leave it out, got {self.dropout}")
+        if self.norm != "none" and self.block == "residual-ln":
+            raise OptionError(f"norm is of block plain; residual-ln has its own, got {self.norm!r}")
 
 
 class Linear(nn.Module):
     """`[*lead, B, in] -> [*lead, B, out]`, a linear map of its own for each index of the leading axes."""
 
-    def __init__(self, lead: tuple[int, ...], d_in: int, d_out: int, init: Sequence[torch.Generator]):
+    def __init__(
+        self, lead: tuple[int, ...], d_in: int, d_out: int, init: Sequence[torch.Generator], scheme: str = "torch"
+    ):
         super().__init__()
         weight = torch.empty(*lead, d_out, d_in)
         bias = torch.empty(*lead, d_out)
-        bound = 1 / math.sqrt(d_in)
         for replica, generator in enumerate(init):
             for w, b in zip(weight[replica].view(-1, d_out, d_in), bias[replica].view(-1, d_out), strict=True):
-                nn.init.kaiming_uniform_(w, a=math.sqrt(5), generator=generator)
-                nn.init.uniform_(b, -bound, bound, generator=generator)
+                INITIALISATIONS[scheme](w, b, generator)
         self.weight = nn.Parameter(weight.transpose(-1, -2).contiguous())
         self.bias = nn.Parameter(bias)
 
@@ -59,19 +98,23 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 class LayerNorm(nn.Module):
     """`[*lead, B, d] -> [*lead, B, d]`, each vector to mean 0 and variance 1, then a gain and a bias for each index."""
 
-    def __init__(self, lead: tuple[int, ...], dim: int):
+    def __init__(self, lead: tuple[int, ...], dim: int, eps: float = 1e-5):
         super().__init__()
+        self.eps = eps
         self.gain = nn.Parameter(torch.ones(*lead, dim))
         self.bias = nn.Parameter(torch.zeros(*lead, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:]) * self.gain[..., None, :] + self.bias[..., None, :]
+        return F.layer_norm(x, x.shape[-1:], eps=self.eps) * self.gain[..., None, :] + self.bias[..., None, :]
 
 
 class MLP(nn.Module):
     """`depth` hidden layers and a linear output, `[*lead, B, d_in] -> [*lead, B, d_out]`.
 
-    With `layer_norm`, each hidden layer's activations are normalised (as FQL's critic: after the activation).
+    A hidden layer is linear, activation, and LayerNorm before or after the activation where asked (FQL's critic:
+    after, `layer_norm`). With block `residual-ln` (IDQL, arXiv 2304.10573, as released) a linear layer is followed by
+    `depth` blocks h + down(act(up(LayerNorm(dropout(h))))), an activation and the linear output; its `layers` are the
+    first, then up and down of each block, then the last.
     """
 
     def __init__(
@@ -84,56 +127,48 @@ class MLP(nn.Module):
         layer_norm: bool = False,
     ):
         super().__init__()
-        sizes = [d_in] + [network.hidden] * network.depth + [d_out]
+        hidden, self.residual, self.dropout = network.hidden, network.block == "residual-ln", network.dropout
+        self.norm_first = network.norm == "before" and not layer_norm
+        between = [hidden * WIDENING, hidden] if self.residual else [hidden]
+        sizes = [d_in, hidden, *between * (network.depth if self.residual else network.depth - 1), d_out]
         self.layers: Sequence[Linear] = nn.ModuleList(  # type: ignore[assignment]
-            Linear(lead, a, b, init) for a, b in itertools.pairwise(sizes)
+            Linear(lead, a, b, init, network.init) for a, b in itertools.pairwise(sizes)
         )
+        normed = layer_norm or self.residual or network.norm != "none"
         self.norms = nn.ModuleList(
-            LayerNorm(lead, network.hidden) if layer_norm else nn.Identity() for _ in range(network.depth)
+            LayerNorm(lead, hidden, network.norm_eps) if normed else nn.Identity() for _ in range(network.depth)
         )
+        self.input_norm = LayerNorm(lead, d_in, network.norm_eps) if network.input_norm else None
         self.activation = ACTIVATIONS[network.activation]
         #: nothing but linear layers and Mish, which is what the compiled kernels know
-        self.plain = self.activation is mish and not layer_norm
+        self.plain = self.activation is mish and not normed and self.input_norm is None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rng: Rng | None = None) -> Tensor:
+        """With `rng`, from which dropout draws `[B, h]` for each block; without there is no dropout."""
         if self.plain:
             weights = [layer.weight for layer in self.layers]
             if network_pass.applies(x, weights):
                 return network_pass.run(x, weights, [layer.bias for layer in self.layers])
+        first = self.layers[0](x if self.input_norm is None else self.input_norm(x))
         # autocast makes the output bfloat16; losses are not to be
-        return self.tail(self.layers[0](x)).to(x.dtype)
+        return self.tail(first, rng).to(x.dtype)
 
-    def tail(self, first: Tensor) -> Tensor:
+    def tail(self, first: Tensor, rng: Rng | None = None) -> Tensor:
         """The network after its first linear layer, whose output (before activation) is `first` `[*lead, B, h]`."""
+        if self.residual:
+            return self._blocks(first, rng)
         hidden = first
         for layer, norm in zip(self.layers[1:], self.norms, strict=True):
-            hidden = layer(norm(self.activation(hidden)))
+            hidden = layer(self.activation(norm(hidden)) if self.norm_first else norm(self.activation(hidden)))
         return hidden
 
-
-class TimeEmbedding(nn.Module):
-    """Diffusion step -> features: sinusoidal `dim`, Linear to 2 dim, Mish, Linear to dim (as released)."""
-
-    def __init__(self, lead: tuple[int, ...], dim: int, init: Sequence[torch.Generator]):
-        super().__init__()
-        self.dim, self.lead = dim, lead
-        self.widen = Linear(lead, dim, 2 * dim, init)
-        self.narrow = Linear(lead, 2 * dim, dim, init)
-
-    def forward(self, t: Tensor) -> Tensor:
-        """t `[S, B]` -> `[S, B, dim]`."""
-        features = sinusoidal(t, self.dim).to(self.widen.weight.dtype)
-        weights = [self.widen.weight, self.narrow.weight]
-        if network_pass.applies(features, weights):
-            return network_pass.run(features, weights, [self.widen.bias, self.narrow.bias])
-        return self.narrow(mish(self.widen(features)))
+    def _blocks(self, hidden: Tensor, rng: Rng | None) -> Tensor:
+        for up, down, norm in zip(self.layers[1:-1:2], self.layers[2:-1:2], self.norms, strict=True):
+            kept = hidden if rng is None or not self.dropout else dropped(hidden, self.dropout, rng)
+            hidden = hidden + down(self.activation(up(norm(kept))))
+        return self.layers[-1](self.activation(hidden))
 
 
-def sinusoidal(t: Tensor, dim: int) -> Tensor:
-    """Sines and cosines of t at dim / 2 geometric frequencies from 1 to 1/10000; `[...] -> [..., dim]`, float64."""
-    half = dim // 2
-    frequencies = torch.exp(
-        torch.arange(half, dtype=torch.float64, device=t.device) * (-math.log(10000) / max(half - 1, 1))
-    )
-    angles = t.to(torch.float64)[..., None] * frequencies
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+def dropped(x: Tensor, rate: float, rng: Rng) -> Tensor:
+    """Entries of x `[S, ...]` set to 0 at random with probability `rate`, the others divided by 1 - rate."""
+    return torch.where(rng.uniform(*x.shape[1:]) > rate, x / (1 - rate), 0)

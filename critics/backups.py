@@ -18,7 +18,7 @@ from core.networks import MLP, NetworkConfig
 from core.options import Options, option
 from core.rng import Rng
 from core.types import TaskSpec, Transitions
-from critics.candidates import values_of
+from critics.candidates import lower_bound, values_of
 from critics.ensemble import Critic
 from critics.targets import expectile_loss
 from policies.base import Policy
@@ -85,7 +85,11 @@ class AtTargetAction(PlainBackup):
         if self.noise > 0:
             noise = self.noise * rng.normal(*next_act.shape[1:])
             next_act = (next_act + noise.clamp(-self.noise_clip, self.noise_clip)).clamp(-1, 1)
-        return self.of_heads(target_critic(batch.next_obs, next_act))
+        return self.of_heads(target_critic(batch.next_obs, next_act)) - self.penalty(next_act, batch)
+
+    def penalty(self, next_act: Tensor, batch: Transitions) -> Tensor | float:
+        """What is taken from the value of the next action `[S, B, A]`."""
+        return 0.0
 
     @abstractmethod
     def of_heads(self, values: Tensor) -> Tensor:
@@ -98,6 +102,29 @@ class ClippedDoubleQ(AtTargetAction):
 
     def of_heads(self, values: Tensor) -> Tensor:
         return values.amin(1)
+
+
+@dataclass(frozen=True)
+class Penalised(ClippedDoubleQ):
+    """Clipped double Q less coef |a' - the action the data took next|^2 (ReBRAC, arXiv 2305.09836)."""
+
+    needs_next_act = True
+
+    coef: float = option(0.01, "weight of the squared distance to the data's next action", at_least=0)
+
+    def penalty(self, next_act: Tensor, batch: Transitions) -> Tensor:
+        assert batch.next_act is not None, "backup penalised needs transitions with next actions"
+        return self.coef * (next_act - batch.next_act).square().sum(-1)
+
+
+@dataclass(frozen=True)
+class LowerBound(AtTargetAction):
+    """Mean of the target heads less rho deviations, at the target policy's action (ColinQiyangLi/qam, as released)."""
+
+    rho: float = option(0.5, "deviations of the heads taken from their mean", at_least=0)
+
+    def of_heads(self, values: Tensor) -> Tensor:
+        return lower_bound(values, self.rho)
 
 
 @dataclass(frozen=True)
@@ -193,6 +220,8 @@ class Expectile(BackupConfig):
 BACKUPS: dict[str, type[BackupConfig]] = {
     "clipped-double-q": ClippedDoubleQ,
     "mean": MeanQ,
+    "lower-bound": LowerBound,
+    "penalised": Penalised,
     "max-q": MaxQ,
     "soft-clipped": SoftClipped,
     "expectile": Expectile,

@@ -18,9 +18,17 @@ from core.types import TaskSpec
 class CriticConfig(Options):
     heads: int = option(2, "critics of each seed (K)", at_least=1)
     layer_norm: bool = option(False, "normalise the activations of each hidden layer")
+    loss: str = option("sum", "of the heads' squared errors: their sum, or their mean", choices=("sum", "mean"))
+    normalize_target: bool = option(
+        False, "divide the target by its deviation over the batch (consistency-ac's q_norm)"
+    )
 
     def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Critic:
         return Critic(self, spec, network, init)
+
+    def scaled(self, target: Tensor) -> Tensor:
+        """The TD target `[S, B]` as it is learned."""
+        return target / (target.std(-1, keepdim=True) + 1e-6) if self.normalize_target else target
 
 
 class Critic(nn.Module):

@@ -13,9 +13,10 @@ def td_target(reward: Tensor, discount: Tensor, next_value: Tensor) -> Tensor:
     return reward + discount * next_value
 
 
-def td_loss(values: Tensor, target: Tensor) -> Tensor:
-    """Squared error of each head, summed over heads: values `[S, K, B]`, target `[S, B]` -> `[S, B]`."""
-    return (values - target[:, None]).square().sum(1)
+def td_loss(values: Tensor, target: Tensor, over_heads: str = "sum") -> Tensor:
+    """Squared error of each head, their sum or mean: values `[S, K, B]`, target `[S, B]` -> `[S, B]`."""
+    squared = (values - target[:, None]).square()
+    return squared.mean(1) if over_heads == "mean" else squared.sum(1)
 
 
 def expectile_loss(excess: Tensor, expectile: float) -> Tensor:

@@ -109,6 +109,15 @@ class DenoisingPolicy(Policy):
         """
 
 
+def over_dimensions(values: Tensor, how: str) -> Tensor:
+    """The mean or the sum of values `[..., A]` over the dimensions of actions, `[...]`."""
+    return values.sum(-1) if how == "sum" else values.mean(-1)
+
+
+#: the choices of `over_dimensions`
+REDUCTIONS = ("mean", "sum")
+
+
 @dataclass(frozen=True)
 class PolicyConfig(Options):
     """The options of a policy class; `builds` is the class."""

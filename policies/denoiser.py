@@ -15,8 +15,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from core.networks import MLP, NetworkConfig, TimeEmbedding, affine
+from core.networks import MLP, NetworkConfig, affine
 from core.options import OptionError, option
+from core.time_features import TimeEmbedding
 from core.types import TaskSpec
 from policies import chain
 from policies.base import DenoisingPolicy, PolicyConfig

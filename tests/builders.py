@@ -12,10 +12,12 @@ from core.types import TaskSpec, Transitions
 from critics import BACKUPS, CriticConfig
 from policies import POLICIES, Policy, PolicyConfig
 from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig
-from trainers.trainer import Parts, Trainer
+from trainers.trainer import Due, Parts, Trainer
 
 SPEC = TaskSpec("test", obs_dim=4, act_dim=3)
 SMALL = NetworkConfig(hidden=16, depth=2)
+#: a step of the policy and of what its regularizer owns, and of nothing else
+POLICY_ALONE = Due(critic=False, policy=True, target_policy=0.0, target_critic=False)
 
 
 class SampledPolicy(Policy):

@@ -108,7 +108,7 @@ class TestSarsa:
         assert DATA.to(torch.float32)[torch.zeros(1, 2, dtype=torch.long)].next_act is None
 
     def test_data_without_them_will_not_do(self):
-        assert [name for name, config in BACKUPS.items() if config.needs_next_act] == ["sarsa"]
+        assert [name for name, config in BACKUPS.items() if config.needs_next_act] == ["penalised", "sarsa"]
         with pytest.raises(AssertionError, match="needs transitions with next actions"):
             Sarsa()(Q(), None, make_batch(), double_rng(SEEDS))
 

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 import torch
-from builders import SMALL, SPEC, double_rng, generators, make_dataset, make_trainer, small_config
+from builders import POLICY_ALONE, SMALL, SPEC, double_rng, generators, make_dataset, make_trainer, small_config
 from torch import nn
 
 from core.options import OptionError
@@ -81,7 +81,7 @@ def policies_after(improvements, backup="clipped-double-q", policy=None, steps=3
     for improvement in improvements:
         trainer = trainer_with(improvement, policy, backup)
         for step in range(steps):
-            trainer._update_policy(batch(16 * step), double_rng(SEEDS))
+            trainer.take(POLICY_ALONE, batch(16 * step), double_rng(SEEDS))
         results.append([p.detach() for p in trainer.policy.parameters()])
     return results
 

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from builders import double_rng, generators, make_dataset, make_trainer, small_config
+from builders import POLICY_ALONE, double_rng, generators, make_dataset, make_trainer, small_config
 from torch import nn
 
 from core.networks import Linear
@@ -154,8 +154,8 @@ def test_eta_zero_is_behaviour_cloning():
     )
     object.__setattr__(q.parts, "improvement", QMax(eta=0.0))
     batch = DATA[torch.arange(8)[None]]
-    bc._update_policy(batch, double_rng((0,)))
-    q._update_policy(batch, double_rng((0,)))
+    bc.take(POLICY_ALONE, batch, double_rng((0,)))
+    q.take(POLICY_ALONE, batch, double_rng((0,)))
     for a, b in zip(bc.policy.parameters(), q.policy.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -163,7 +163,7 @@ def test_eta_zero_is_behaviour_cloning():
 def test_an_actor_step_leaves_the_critic_alone():
     trainer = make_trainer(small_config("diffusion"), (0, 1))
     before = [p.clone() for p in trainer.critic.parameters()]
-    trainer._update_policy(DATA[torch.arange(16).view(2, 8)], double_rng((0, 1)))
+    trainer.take(POLICY_ALONE, DATA[torch.arange(16).view(2, 8)], double_rng((0, 1)))
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.critic.parameters(), strict=True))
     assert all(p.grad is None for p in trainer.critic.parameters())
 

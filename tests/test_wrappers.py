@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 from builders import (
+    POLICY_ALONE,
     SMALL,
     SPEC,
     TWO_MODES,
@@ -120,7 +121,7 @@ def test_q_leaves_the_base_as_its_own_loss_makes_it(config):
     moments = []
     for improvement in ("none", "q-max"):
         trainer = make_trainer(config, SEEDS, improvement=improvement, grad_norm=None)
-        trainer._update_policy(data, double_rng(SEEDS))
+        trainer.take(POLICY_ALONE, data, double_rng(SEEDS))
         moments.append([trainer.optimizers["policy"].state[p]["exp_avg"] for p in trainer.policy.base.parameters()])
     base = build(config.base)
     loss = base.bc_loss(data.obs, data.act, double_rng(SEEDS)).mean(-1).sum()

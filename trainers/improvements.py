@@ -16,7 +16,7 @@ from torch import Tensor
 from core.options import OptionError, Options, option
 from core.rng import Rng
 from core.types import Transitions
-from critics.candidates import values_of
+from critics.candidates import lower_bound, values_of
 from critics.ensemble import Critics
 from policies.base import DenoisingPolicy, Policy
 
@@ -59,7 +59,8 @@ class NoImprovement(Improvement):
 class QBonus(Improvement):
     """-eta Q(s, a') / scale at an action a' that the policy's parameters reach.
 
-    Q is one head, drawn for each seed by one coin a step, or the first, or the smallest or the mean of all. The scale,
+    Q is one head, drawn for each seed by one coin a step, or the first, or the smallest or the mean of all, or their
+    mean less rho deviations (lower-bound). The scale,
     through which no gradient passes, is mean_B |Q| of the same head or of the next (for two, the other) at the same
     actions, or of the same head at the data's actions, or 1. With any but 1 the reward's scale does not matter.
     """
@@ -71,11 +72,12 @@ class QBonus(Improvement):
     normalizer: str = option(
         "other-head", "whose mean |Q| divides Q", choices=("other-head", "own-head", "dataset", "none")
     )
-    head: str = option("coin", "which Q, of K", choices=("coin", "first", "min", "mean"))
+    head: str = option("coin", "which Q, of K", choices=("coin", "first", "min", "mean", "lower-bound"))
+    rho: float = option(0.5, "deviations of the heads taken from their mean by head lower-bound", at_least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.normalizer == "other-head" and self.head in ("min", "mean"):
+        if self.normalizer == "other-head" and self.head not in ("coin", "first"):
             raise OptionError(
                 f"normalizer must be own-head, dataset or none where head is {self.head}, got 'other-head'"
             )
@@ -102,6 +104,8 @@ class QBonus(Improvement):
             return lambda values, _: values.amin(1)
         if self.head == "mean":
             return lambda values, _: values.mean(1)
+        if self.head == "lower-bound":
+            return lambda values, _: lower_bound(values, self.rho)
         if self.head == "first":
             return lambda values, ahead: values[:, ahead % heads]
         # a coin above 1/2 picks the first of two heads, as released

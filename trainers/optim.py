@@ -21,8 +21,25 @@ def grad_norms(grads: Sequence[Tensor]) -> Tensor:
 
 def clip_per_replica(grads: Sequence[Tensor], norms: Tensor, max_norm: float) -> list[Tensor]:
     """Gradients scaled so that no replica's norm exceeds `max_norm`, as `clip_grad_norm_` scales one model's."""
-    scale = (max_norm / (norms + 1e-6)).clamp(max=1.0)
-    return [grad * scale.view(-1, *[1] * (grad.dim() - 1)) for grad in grads]
+    return scaled(grads, (max_norm / (norms + 1e-6)).clamp(max=1.0))
+
+
+def clip_exactly(grads: Sequence[Tensor], norms: Tensor, max_norm: float) -> list[Tensor]:
+    """Gradients of a norm of at least `max_norm` scaled to that norm, as optax's `clip_by_global_norm` does.
+
+    `norms` `[S]`, or `[S, K]` for gradients `[S, K, ...]` of which each head is clipped alone.
+    """
+    return scaled(grads, torch.where(norms < max_norm, 1.0, max_norm / norms))
+
+
+def scaled(grads: Sequence[Tensor], scale: Tensor) -> list[Tensor]:
+    """Each gradient `[S, ...]` times the number for its replica, `[S]` (or for its head, `[S, K]`)."""
+    return [grad * scale.view(*scale.shape, *[1] * (grad.dim() - scale.dim())) for grad in grads]
+
+
+def head_norms(grads: Sequence[Tensor]) -> Tensor:
+    """2-norm over all gradients of each head of each replica: tensors `[S, K, ...]` -> `[S, K]`."""
+    return torch.stack([grad.flatten(2).norm(dim=2) for grad in grads]).norm(dim=0)
 
 
 @fusable
@@ -58,14 +75,19 @@ def _adam_step(
 
 
 class ReplicaAdam(torch.optim.Adam):
-    """Adam (Kingma & Ba 2015, algorithm 1) over parameters `[S, ...]`, with each replica's gradient clipped alone."""
+    """Adam (Kingma & Ba 2015, algorithm 1) over parameters `[S, ...]`, with each replica's gradient clipped alone.
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float):
+    With `decay` it is AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101): each parameter loses rate * decay of itself.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float, decay: float = 0.0):
         parameters = list(parameters)
         # on a GPU a captured step reads the rate where it lies
         on_gpu = parameters[0].is_cuda
         rate = torch.tensor(lr, device=parameters[0].device) if on_gpu else lr
-        super().__init__(parameters, rate, fused=True, capturable=on_gpu)
+        super().__init__(
+            parameters, rate, weight_decay=decay, decoupled_weight_decay=decay > 0, fused=True, capturable=on_gpu
+        )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
@@ -82,12 +104,19 @@ class ReplicaAdam(torch.optim.Adam):
             else:
                 group["lr"] = rate
 
+    def gradients(self, loss: Tensor) -> list[Tensor]:
+        """Of each parameter, for a loss `[S]`; zeros where the loss does not reach one (BCQ's Q-term, say)."""
+        return list(torch.autograd.grad(loss.sum(), self._parameters(), materialize_grads=True))
+
     def descend(self, loss: Tensor, max_norm: float | None) -> Tensor:
         """One step of each replica down its own loss `[S]`; returns the gradients' norms before clipping, `[S]`."""
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        # a loss need not reach every parameter: BCQ's Q-term reaches the perturbation alone
-        grads: Sequence[Tensor] = torch.autograd.grad(loss.sum(), parameters, materialize_grads=True)
-        if fused() and all(p.dtype in native.SCALARS for p in parameters):
+        return self.apply(self.gradients(loss), max_norm)
+
+    def apply(self, grads: Sequence[Tensor], max_norm: float | None = None) -> Tensor:
+        """One step of each replica by gradients `[S, ...]`; returns their norms before clipping, `[S]`."""
+        parameters = self._parameters()
+        plain = not self.param_groups[0]["weight_decay"]
+        if plain and fused() and all(p.dtype in native.SCALARS for p in parameters):
             by = self._by_kernel if parameters[0].device.type == "cpu" else self._compiled
             return by(parameters, grads, max_norm)
         norms = grad_norms(grads)
@@ -98,6 +127,13 @@ class ReplicaAdam(torch.optim.Adam):
         self.step()
         self.zero_grad(set_to_none=True)
         return norms
+
+    def coast(self) -> None:
+        """A step by gradients of zero: Adam counts it, and its momentum moves the parameters."""
+        self.apply([torch.zeros_like(p) for p in self._parameters()])
+
+    def _parameters(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
 
     @torch.no_grad()
     def _by_kernel(self, parameters: list[Tensor], grads: Sequence[Tensor], max_norm: float | None) -> Tensor:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
+from core.options import option
 from core.rng import Rng
 from core.types import Transitions
-from policies.base import Policy
+from policies.base import REDUCTIONS, Policy, over_dimensions
 from trainers.divergences import KL, MMD, EnergyDistance
 from trainers.penalty import Penalty, PlainRegularizer, Regularizer, RegularizerConfig
 
@@ -25,15 +26,17 @@ class OwnBC(PlainRegularizer):
 
 @dataclass(frozen=True)
 class SquaredError(PlainRegularizer):
-    """mean_A (a - pi(s))^2 of one sample (TD3+BC, arXiv 2106.06860).
+    """mean_A (a - pi(s))^2 of one sample (TD3+BC, arXiv 2106.06860); with reduction sum, sum_A (ReBRAC, 2305.09836).
 
     Of a random policy this is |a - mean|^2 + variance, meaned over A: it draws the policy to one point for each state.
     """
 
     needs_reparameterised = True
 
+    reduction: str = option("mean", "over the dimensions of an action", choices=REDUCTIONS)
+
     def __call__(self, policy: Policy, batch: Transitions, rng: Rng) -> Penalty:
-        return Penalty((batch.act - policy.sample(batch.obs, rng)).square().mean(-1))
+        return Penalty(over_dimensions((batch.act - policy.sample(batch.obs, rng)).square(), self.reduction))
 
 
 @dataclass(frozen=True)

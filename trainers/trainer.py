@@ -3,92 +3,40 @@
     critic:  mean_B sum_K (Q_k(s, a) - r - discount * backup(s'))^2
     actor:   mean_B( weight * coef * regularizer + bonus )
 
-in the order of the released Diffusion-QL: critic, actor against the updated critic, EMA of the actor, Polyak
+by default in the order of the released Diffusion-QL: critic, actor against the updated critic, EMA of the actor, Polyak
 average of the critic. What a backup or a regularizer owns (V, a multiplier, a behaviour model) descends its own loss,
-before the critic and after the actor. Losses stay `[S, B]` until they are reduced here: over B, then summed over S, so
-that each replica sees the gradient of its own run. Gradients are taken with respect to the parameters about to be
-stepped and no others.
+before the critic and with the actor. Other orders: trainers/settings.py. Losses stay `[S, B]` until they are reduced
+here: over B, then summed over S, so that each replica sees the gradient of its own run. Gradients are taken with
+respect to the parameters about to be stepped and no others.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from core.fusion import passes
-from core.networks import NetworkConfig
-from core.options import Options, option
 from core.rng import Rng, beside, seed_generator
 from core.types import TaskSpec, Transitions
-from critics.backups import Backup, BackupConfig, ValueBackup
-from critics.ensemble import Critic, CriticConfig, Critics
+from critics.backups import Backup, ValueBackup
+from critics.ensemble import Critic, Critics
 from critics.targets import polyak, td_loss, td_target
-from policies.base import Policy, PolicyConfig
+from policies.base import Policy
 from trainers.annealing import Annealing
-from trainers.improvements import Improvement
+from trainers.common import RecordedRng
+from trainers.descent import descend
 from trainers.optim import ReplicaAdam, untracked
 from trainers.penalty import Total
-from trainers.regularizers import Regularizer, RegularizerConfig
+from trainers.regularizers import Regularizer
+from trainers.settings import ORDERS, Due, Parts, TrainerConfig
+
+__all__ = ["Due", "Parts", "Trainer", "TrainerConfig", "frozen_copy"]
 
 M = TypeVar("M", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class TrainerConfig(Options):
-    batch: int = option(256, "transitions of each seed's batch", at_least=1)
-    lr: float = option(3e-4, "learning rate of the policy (Adam)", above=0)
-    critic_lr: float = option(3e-4, "learning rate of the critic, and of what other parts own (Adam)", above=0)
-    grad_norm: float | None = option(None, "clip each seed's gradients of each network at this norm", above=0)
-    policy_every: int = option(1, "critic steps to one step of the policy (TD3's delay)", at_least=1)
-    bonus_start: int = option(0, "first step at which Q enters the policy's loss (BEAR's warm-up)", at_least=0)
-    bonus_ramp: int = option(0, "steps over which the weight of Q then rises to its full value", at_least=0)
-    tau: float = option(0.005, "rate of the target critic's Polyak average", above=0, at_most=1)
-    tau_every: int = option(1, "steps between updates of the target critic", at_least=1)
-    ema_decay: float = option(0.995, "decay of the target policy", at_least=0, at_most=1)
-    ema_every: int = option(5, "steps between updates of the target policy", at_least=1)
-    ema_start: int = option(1000, "first step from which the target policy is an average", at_least=0)
-    ema_before: str = option(
-        "follow",
-        "the target policy before that: follow copies the policy every ema_every steps, keep leaves it at its random "
-        "start (as released by Diffusion-QL)",
-        choices=("follow", "keep"),
-    )
-
-    def target_policy_rate(self, step: int) -> float:
-        """How far this step takes the target policy towards the policy: 0 not at all, 1 to a copy."""
-        if step % self.ema_every:
-            return 0.0
-        if step < self.ema_start:
-            return float(self.ema_before == "follow")
-        return 1 - self.ema_decay
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What is plugged into the trainer, and what an ablation swaps."""
-
-    policy: PolicyConfig
-    regularizer: RegularizerConfig
-    improvement: Improvement
-    backup: BackupConfig
-    critic: CriticConfig
-    network: NetworkConfig
-
-
-@dataclass(frozen=True)
-class Due:
-    """Which parts of a step are to be taken."""
-
-    critic: bool
-    policy: bool
-    #: how far the target policy goes towards the policy: 0 leaves it, 1 copies
-    target_policy: float
-    target_critic: bool
 
 
 class Trainer:
@@ -116,12 +64,7 @@ class Trainer:
         #: how a step's work is done: as it is written, or replayed (trainers/captured.py)
         self.taking: Callable[[Due, Transitions, Rng], dict[str, Tensor]] = self.take
 
-        # drawn on the CPU, to be the same on every device; each part's apart, so that every class meets the same critic
-        def build(part: Any, stream: str) -> Any:
-            built = part.build(spec, parts.network, [seed_generator(seed, stream) for seed in seeds])
-            return built.to(device, dtype) if isinstance(built, nn.Module) else built
-
-        self.policy: Policy = build(parts.policy, "init")
+        self.policy: Policy = self._build(parts.policy, "init", spec, seeds, dtype)
         self.critic: Critic | None = None
         self.target_critic: Critic | None = None
         self.target_policy: Policy | None = None
@@ -129,20 +72,34 @@ class Trainer:
         #: a frozen critic takes no step: it was trained elsewhere
         self.critic_frozen = False
         if parts.improvement.needs_critic or needs_critic:
-            self.critic = build(parts.critic, "init-critic")
+            self.critic = self._build(parts.critic, "init-critic", spec, seeds, dtype)
             self.target_critic = frozen_copy(self.critic)
-            self.backup = build(parts.backup, "init-backup")
-            if parts.backup.needs_policy:
-                self.target_policy = frozen_copy(self.policy)
-        self.regularizer: Regularizer = build(parts.regularizer, "init-regularizer")
+            self.backup = self._build(parts.backup, "init-backup", spec, seeds, dtype)
+        asked = self.backup is not None and parts.backup.needs_policy and config.next_actions == "average"
+        if asked or config.acting == "average":
+            self.target_policy = frozen_copy(self.policy)
+        self.regularizer: Regularizer = self._build(parts.regularizer, "init-regularizer", spec, seeds, dtype)
         self.optimizers = {
-            name: ReplicaAdam(module.parameters(), self._base_rate(name)) for name, module in self.learners().items()
+            name: ReplicaAdam(module.parameters(), self._base_rate(name), self._decay(name))
+            for name, module in self.learners().items()
         }
+
+    def _build(self, part: Any, stream: str, spec: TaskSpec, seeds: Sequence[int], dtype: torch.dtype) -> Any:
+        """A part from its own stream, so that every class meets the same critic; its weights drawn on the CPU, to be
+        the same on every device."""
+        network = self.parts.network_of(stream.partition("-")[2] or "policy")
+        built = part.build(spec, network, [seed_generator(seed, stream) for seed in seeds])
+        return built.to(self.device, dtype) if isinstance(built, nn.Module) else built
 
     def learners(self) -> dict[str, nn.Module]:
         """Every module that takes gradient steps of its own."""
         parts = {"policy": self.policy, "critic": self.critic, "backup": self.backup, "regularizer": self.regularizer}
         return {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+
+    @property
+    def acting_policy(self) -> Policy:
+        """What acts at test time."""
+        return self.target_policy if self.config.acting == "average" and self.target_policy else self.policy
 
     def critics(self) -> Critics | None:
         """What improvements and selections may ask about the worth of actions."""
@@ -155,39 +112,32 @@ class Trainer:
         """One step on a batch `[S, B, ...]`. Returns each loss and gradient norm (before clipping), `[S]`."""
         if self.config.bonus_start or self.config.bonus_ramp:
             self.bonus_weight.fill_(self._bonus_weight())
+        self._anneal()
         record = self.taking(self.due(), batch, rng)
         self.step += 1
         return record
 
     def due(self) -> Due:
         """What the coming step has to do, which the step's number alone decides."""
-        config, step = self.config, self.step
+        config, step = self.config, self.step + (self.config.delay == "last")
         return Due(
             critic=self.critic is not None and not self.critic_frozen,
             policy=step % config.policy_every == 0,
-            target_policy=config.target_policy_rate(step),
+            target_policy=config.target_policy_rate(self.step),
             target_critic=step % config.tau_every == 0 and not self.critic_frozen,
         )
 
     def take(self, due: Due, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
         """The work of a step, the same whatever the step's number: nothing but operations on the device."""
         record: dict[str, Tensor] = {}
-        with passes(self.device):
-            if due.critic:
-                record |= self._update_critic(batch, beside(rng, "critic"))
-            if due.policy:
-                record |= self._update_policy(batch, rng)
-        if self.target_policy is not None and due.target_policy:
-            polyak(self.target_policy.parameters(), self.policy.parameters(), due.target_policy)
-        if self.critic is not None and self.target_critic is not None and due.target_critic:
-            polyak(self.target_critic.parameters(), self.critic.parameters(), self.config.tau)
-        return record
+        for phase in ORDERS[self.config.order]:
+            record |= self._phase(phase.split("+"), due, batch, rng)
+        return {name: value.detach() for name, value in record.items()}
 
     def train(self, dataset: Transitions, steps: int, rng: Rng) -> dict[str, Tensor]:
         """`steps` updates on batches drawn uniformly with replacement; returns the latest record of each part."""
         record: dict[str, Tensor] = {}
         for _ in range(steps):
-            self._anneal()
             rows = beside(rng, "batches").integers(len(dataset), self.config.batch)
             latest = self.update(dataset[rows], rng)
             if "regularizer" in latest:
@@ -205,51 +155,77 @@ class Trainer:
     def _base_rate(self, name: str) -> float:
         return self.config.lr if name == "policy" else self.config.critic_lr
 
+    def _decay(self, name: str) -> float:
+        return {"policy": self.config.weight_decay, "regularizer": self.config.behaviour_decay}.get(name, 0.0)
+
     def _anneal(self) -> None:
         if self.annealing is not None:
             factor = self.annealing(self.step)
             for name, optimizer in self.optimizers.items():
-                optimizer.set_rate(factor * self._base_rate(name))
+                if name == "policy" or self.config.annealed == "all":
+                    optimizer.set_rate(factor * self._base_rate(name))
 
-    def _update_critic(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
+    def _phase(self, learners: Sequence[str], due: Due, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
+        """Losses and gradients of all of `learners` at the same parameters, then a step of each."""
+        record: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {}
+        with passes(self.device):
+            if due.critic and "value" in learners and isinstance(self.backup, ValueBackup):
+                losses["backup"] = record["value_loss"] = self._value_loss(batch)
+            if due.critic and "critic" in learners:
+                record |= self._critic_losses(batch, beside(rng, "critic"))
+                losses["critic"] = record["critic_loss"]
+            if due.policy and "policy" in learners:
+                record |= self._policy_losses(batch, rng)
+                losses["policy"] = record["actor_loss"]
+                if "regularizer_own" in record:
+                    losses["regularizer"] = record["regularizer_own"]
+            gradients = {name: self.optimizers[name].gradients(loss) for name, loss in losses.items()}
+        if "targets" in learners:
+            self._move_targets(due)
+        if "policy" in learners and not due.policy and self.config.coasting:
+            self.optimizers["policy"].coast()
+        return record | descend(self.optimizers, gradients, self.config)
+
+    def _move_targets(self, due: Due) -> None:
+        if self.target_policy is not None and due.target_policy:
+            polyak(self.target_policy.parameters(), self.policy.parameters(), due.target_policy)
+        if self.critic is not None and self.target_critic is not None and due.target_critic:
+            polyak(self.target_critic.parameters(), self.critic.parameters(), self.config.tau)
+
+    def _value_loss(self, batch: Transitions) -> Tensor:
+        assert isinstance(self.backup, ValueBackup)
+        assert self.target_critic is not None
+        return self.backup.own_loss(self.target_critic, batch).mean(-1)
+
+    def _critic_losses(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
         assert self.critic is not None
         assert self.target_critic is not None
         assert self.backup is not None
-        record: dict[str, Tensor] = {}
-        if isinstance(self.backup, ValueBackup):
-            record["value_loss"] = self.backup.own_loss(self.target_critic, batch).mean(-1)
-            self._descend(record["value_loss"], "backup")
+        config = self.parts.critic
         with torch.no_grad():
-            next_value = self.backup(self.target_critic, self.target_policy, batch, rng)
-            target = td_target(batch.reward, batch.discount, next_value)
-        loss = td_loss(self.critic(batch.obs, batch.act), target).mean(-1)
-        norms = self._descend(loss, "critic")
-        record |= {"critic_loss": loss, "critic_grad_norm": norms, "target_q": target.mean(-1)}
-        return {name: value.detach() for name, value in record.items()}
+            policy = self.target_policy if self.config.next_actions == "average" else self.policy
+            next_value = self.backup(self.target_critic, policy, batch, rng)
+            target = config.scaled(td_target(batch.reward, batch.discount, next_value))
+        loss = td_loss(self.critic(batch.obs, batch.act), target, config.loss).mean(-1)
+        return {"critic_loss": loss, "target_q": target.mean(-1)}
 
-    def _update_policy(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
-        penalty = self.regularizer(self.policy, batch, rng)
+    def _policy_losses(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
+        recorded = RecordedRng(rng) if self.config.common_noise else None
+        penalty = self.regularizer(self.policy, batch, recorded or rng)
         with untracked(self.critic, self.backup):
-            terms = self.parts.improvement(self.policy, self.critics(), batch, rng)
+            terms = self.parts.improvement(self.policy, self.critics(), batch, recorded.again() if recorded else rng)
         bonus = terms.bonus * self.bonus_weight
         coef = self.parts.regularizer.coef * penalty.weight
         loss = (terms.weight * coef * penalty.value + bonus).mean(-1)
         record = {"regularizer": penalty.value.mean(-1), "bonus": bonus.mean(-1), "actor_loss": loss}
-        record["actor_grad_norm"] = self._descend(loss, "policy")
-        if penalty.own is not None:
-            record["regularizer_own"] = penalty.own.mean(-1)
-            self._descend(record["regularizer_own"], "regularizer")
-        return {name: value.detach() for name, value in record.items()}
+        return record if penalty.own is None else {**record, "regularizer_own": penalty.own.mean(-1)}
 
     def _bonus_weight(self) -> float:
         since = self.step - self.config.bonus_start
         if since < 0:
             return 0.0
         return min(1.0, (since + 1) / self.config.bonus_ramp) if self.config.bonus_ramp else 1.0
-
-    def _descend(self, loss: Tensor, name: str) -> Tensor:
-        """One step of each replica of a learner down its own loss `[S]`; returns the gradient norms `[S]`."""
-        return self.optimizers[name].descend(loss, self.config.grad_norm)
 
 
 def frozen_copy(module: M) -> M:
