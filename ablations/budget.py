@@ -22,6 +22,7 @@ class Budget(Options):
 
     steps: int = option(1000, "training steps", at_least=1)
     eval_every: int | None = option(None, "steps between evaluations (default: one, at the end)", at_least=1)
+    eval_episodes: int | None = option(None, "episodes of an evaluation, for each seed", at_least=1)
     lr_decay: str = option(
         "none", "how all learning rates fall over the run; alone: cosine", choices=tuple(ANNEALINGS), bare="cosine"
     )
@@ -45,7 +46,8 @@ def default_budget(request: Request, names: Mapping[str, str]) -> dict[str, Any]
         of_paper = {"steps": row.steps, "eval_every": row.eval_every}
         # the release's commands say --lr_decay throughout
         of_paper |= {"lr_decay": "as-released"} if request.as_released else {}
-    return {**make_task(request.task, request.backend).default_budget(names), **of_paper}
+    task = make_task(request.task, request.backend)
+    return {"eval_episodes": task.episodes, **task.default_budget(names), **of_paper}
 
 
 def make_budget(request: Request, names: Mapping[str, str]) -> Budget:
@@ -54,6 +56,10 @@ def make_budget(request: Request, names: Mapping[str, str]) -> Budget:
         budget = Budget(**{**default_budget(request, names), **request.budget})
     except OptionError as error:
         raise OptionError(f"--{dashed(error)}") from None
+    if budget.eval_episodes is not None and make_task(request.task, request.backend).episodes is None:
+        raise OptionError(
+            f"--eval-episodes: {request.task} has no episodes, it is evaluated on fresh samples; leave it out"
+        )
     if budget.early_stop and budget.eval_every is None:
         raise OptionError("--early-stop compares evaluations and there is one, at the end; add --eval-every")
     if budget.early_stop and not REGULARIZERS[names["regularizer"]].trains:

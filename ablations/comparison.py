@@ -140,7 +140,8 @@ def _carry_out(run: RunConfig, task: Task, device: torch.device, directory: Path
     """Make the directory of one run; returns whether it was interrupted."""
     try:
         with results.new_directory(directory, locks.alone(directory.parent)) as partial:
-            interrupted = groups.carry_out(run, task.under(run.transforms), device, partial, directory, at_once)
+            asked = task.under(run.transforms, run.budget.eval_episodes)
+            interrupted = groups.carry_out(run, asked, device, partial, directory, at_once)
     except runner.Diverged:
         progress.clear(directory)
         raise

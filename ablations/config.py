@@ -88,6 +88,12 @@ class RunConfig:
         ahead = self.trains_critic and not make_task(self.task, self.backend).one_step
         return ahead or (self.needs_critic and self.parts.backup.has_value)
 
+    @property
+    def asks_beyond_one_step(self) -> bool:
+        """Whether a critic that it asks was trained on discounted values of next states."""
+        one_step = make_task(self.task, self.backend).one_step
+        return self.needs_critic and not one_step and self.names["backup"] != "reward-only"
+
     def record(self) -> dict[str, Any]:
         """Everything as plain data."""
         options = {name: dataclasses.asdict(getattr(self.parts, name)) for name in _fields(Parts) if name != "networks"}
@@ -182,6 +188,10 @@ def make_run(request: Request) -> RunConfig:
     problem = refusal(names, parts, views, task.has_next_actions)
     if problem:
         raise OptionError(problem)
+    if built["task"].discount is not None and task.one_step:
+        raise OptionError(
+            f"--task.discount: an episode of {request.task} is one step, there is nothing to discount; leave it out"
+        )
     if built["task"] != TransformConfig() and not task.has_transforms:
         raise OptionError(f"--task.reward, --task.observation: {request.task} is learned from as it is; leave them out")
     budget = make_budget(request, names)

@@ -27,6 +27,7 @@ OWNERS: tuple[tuple[tuple[str, ...], Callable[[RunConfig], bool], str], ...] = (
         "trains anything but a policy",
     ),
     (("backup",), lambda run: run.uses_backup, "trains a critic that looks beyond one step, or asks V"),
+    (("task.discount",), lambda run: run.asks_beyond_one_step, "asks a critic that looks beyond one step"),
     (("trainer.bonus_",), lambda run: run.parts.improvement.adds_bonus, "maximises Q"),
     (
         ("trainer.ema_",),

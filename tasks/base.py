@@ -34,6 +34,8 @@ class Task(ABC):
     one_step: ClassVar[bool] = False
     #: whether rewards and observations can be transformed before learning
     has_transforms: ClassVar[bool] = False
+    #: of an evaluation, for each seed; None where there are none
+    episodes: ClassVar[int | None] = None
     #: options this task starts from, as on the command line without dashes: {"policy.T": 50, "backup": ...}
     defaults: ClassVar[dict[str, Any]] = {}
     #: names of the figures in `ablations.figures` that show runs of it
@@ -41,8 +43,11 @@ class Task(ABC):
     #: metric -> what it means; the first ones are the headline
     metrics: ClassVar[dict[str, str]] = {}
 
-    def under(self, transforms: TransformConfig) -> Task:
-        """This task with rewards and observations transformed as asked; `has_transforms` says whether they can be."""
+    def under(self, transforms: TransformConfig, episodes: int | None = None) -> Task:
+        """This task as asked: rewards and observations transformed, discounted, evaluated over so many episodes.
+
+        `has_transforms` and `episodes` say whether there is a choice.
+        """
         return self
 
     @property

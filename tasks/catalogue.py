@@ -109,7 +109,7 @@ def offline_task(name: str, backend: str = "gymnasium") -> OfflineTask | None:
     if name in D4RL:
         return OfflineTask(_d4rl(D4RL[name], backend))
     if name in ogbench_data.NAMES:
-        return LateTask(partial(ogbench_data.recipe, name))
+        return LateTask(partial(ogbench_data.recipe, name), ogbench_data.EPISODES)
     if name.startswith(minari_data.PREFIX):
         minari_data.check_name(name)
         return LateTask(partial(minari_data.recipe, name))

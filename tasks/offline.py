@@ -28,6 +28,11 @@ from tasks.rollout import rollout
 from tasks.simulators import Simulator, packages_for
 from tasks.transforms import OBSERVATIONS, REWARDS, Affine, TransformConfig
 
+#: as every paper of the methods here takes on these tasks
+DISCOUNT = 0.99
+#: of an evaluation, as the papers take on D4RL's locomotion
+EPISODES = 10
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -51,8 +56,8 @@ class Recipe:
     next_actions: bool = False
     reward: str = "raw"
     observation: str = "raw"
-    episodes: int = 10
-    discount: float = 0.99
+    episodes: int = EPISODES
+    discount: float = DISCOUNT
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -70,19 +75,23 @@ class OfflineTask(Task):
         self.recipe = recipe
         self.has_next_actions = recipe.next_actions  # type: ignore[misc]
         self.spec = TaskSpec(recipe.name, recipe.obs_dim, recipe.act_dim)
-        self._begin(recipe.defaults)
+        self._begin(recipe.episodes, {"task.discount": recipe.discount, **recipe.defaults})
 
-    def _begin(self, defaults: Mapping[str, Any]) -> None:
+    def _begin(self, episodes: int, defaults: Mapping[str, Any]) -> None:
         # read by the class in other tasks, here different for each name
+        self.episodes = episodes  # type: ignore[misc]
         self.defaults = {"selection": "softmax-q", **defaults}  # type: ignore[misc]
         self._data: QLearning | None = None
         self._affine: Affine | None = None
         self._fleets: dict[int, Fleet | Workers] = {}
         self._warned = False
 
-    def under(self, transforms: TransformConfig) -> OfflineTask:
-        """Of the same data, and judged in the same simulators."""
-        said = {name: value for name, value in dataclasses.asdict(transforms).items() if value is not None}
+    def under(self, transforms: TransformConfig, episodes: int | None = None) -> OfflineTask:
+        """Of the same data, and evaluated in the same simulators."""
+        asked = {**dataclasses.asdict(transforms), "episodes": episodes}
+        said = {
+            name: value for name, value in asked.items() if value is not None and value != getattr(self.recipe, name)
+        }
         if not said:
             return self
         self.data()
@@ -179,9 +188,10 @@ def _in_words(physics: Mapping[str, str]) -> str:
 class LateTask(OfflineTask):
     """One whose shapes are known only from its data: they are looked for when first needed, not when it is named."""
 
-    def __init__(self, prepare: Callable[[], Recipe]):
+    def __init__(self, prepare: Callable[[], Recipe], episodes: int = EPISODES):
+        """`episodes`: what its recipe will have."""
         self._prepare = prepare
-        self._begin({})
+        self._begin(episodes, {"task.discount": DISCOUNT})
 
     @cached_property
     def recipe(self) -> Recipe:  # type: ignore[override]

@@ -87,7 +87,7 @@ OBSERVATIONS: dict[str, Callable[[QLearning], Affine]] = {"raw": identity, "z-sc
 
 @dataclass(frozen=True)
 class TransformConfig(Options):
-    """What learning is shown instead of rewards and observations as they are; None: what the task's own paper does."""
+    """What learning is shown of the data, instead of them as they are; None: what the task's own paper does."""
 
     reward: str | None = option(
         None,
@@ -98,4 +98,7 @@ class TransformConfig(Options):
         None,
         "what is done to observations, in the data and in the simulator (default: the task's)",
         choices=tuple(OBSERVATIONS),
+    )
+    discount: float | None = option(
+        None, "of the value one step ahead (gamma), in training alone: returns are not discounted", above=0, at_most=1
     )

@@ -57,15 +57,15 @@ def test_the_command_line_sets_them_and_the_record_has_them(hopper, tmp_path):
     command = [*TINY, "--task", "hopper-medium-v2", "--task.observation", "z-score", "--out", str(tmp_path / "out")]
     assert main(command) == 0
     record = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert record["options"]["task"] == {"reward": None, "observation": "z-score"}
+    assert record["options"]["task"] == {"reward": None, "observation": "z-score", "discount": 0.99}
 
 
 def test_the_release_of_a_method_has_its_own():
     task = ["--task", "hopper-medium-v2"]
     runs = parse(["--preset", "td3+bc", "iql", "--as-released", *task]).runs
     assert [run.transforms for run in runs] == [
-        TransformConfig(observation="z-score"),
-        TransformConfig(reward="iql-locomotion"),
+        TransformConfig(observation="z-score", discount=0.99),
+        TransformConfig(reward="iql-locomotion", discount=0.99),
     ]
     (maze,) = parse(["--preset", "iql", "--as-released", "--task", "antmaze-umaze-v0"]).runs
     (pen,) = parse(["--preset", "iql", "--as-released", "--task", "pen-human-v1"]).runs
@@ -73,7 +73,7 @@ def test_the_release_of_a_method_has_its_own():
     (overridden,) = parse(["--preset", "iql", "--as-released", "--task.reward", "raw", *task]).runs
     assert overridden.transforms.reward == "raw"
     (plain,) = parse(["--preset", "iql", *task]).runs
-    assert plain.transforms == TransformConfig()
+    assert plain.transforms == TransformConfig(discount=0.99)
 
 
 @pytest.mark.parametrize(
