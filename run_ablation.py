@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,9 +20,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from ablations import claims, comparison, joining, runner, suite
+from ablations import claims, comparison, joining, suite
 from ablations.cli import parse, parse_reading
 from ablations.listing import listing
+from ablations.run import compiling, interrupts
 from ablations.table import heading
 from core.options import OptionError
 
@@ -30,34 +32,41 @@ READERS = {"aggregate": suite.carry_out, "join": joining.carry_out}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns the exit code: 0 done, 1 training failed, 2 the command cannot be used, 130 interrupted."""
-    try:
-        if "--list" in arguments:
-            print(listing())
-            return 0
-        reading = parse_reading(arguments)
-        if reading:
-            kind, directories, out = reading
-            print(f"{READERS[kind](directories, out)}\n\n{_places(out)}")
-            return 0
-        return _train(arguments)
-    except OptionError as error:
-        print(f"run_ablation.py: error: {error}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        if not isinstance(error, runner.Diverged) and not _out_of_memory(error):
-            raise
-        print(f"run_ablation.py: error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if error.errno is None:
-            raise
-        print(f"run_ablation.py: error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        kept = "what was whole is kept, and the same command with the same --out goes on"
-        print(f"run_ablation.py: interrupted; {kept}", file=sys.stderr)
-        return 130
+    """Returns the exit code: 0 done, 1 a seed diverged or the machine failed, 2 the command cannot be used.
+
+    130, 143 and 129: ended by SIGINT, SIGTERM or SIGHUP.
+    """
+    with interrupts.listening():
+        try:
+            return _carry_out(arguments)
+        except OptionError as error:
+            print(f"run_ablation.py: error: {error}", file=sys.stderr)
+            return 2
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            print(f"run_ablation.py: error: {error}", file=sys.stderr)
+            return 1
+        except OSError as error:
+            if error.errno is None:
+                raise
+            print(f"run_ablation.py: error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+            return 1
+        except (KeyboardInterrupt, interrupts.AtOnce):
+            print("run_ablation.py: interrupted; what was whole is kept", file=sys.stderr)
+            return interrupts.exit_code()
+
+
+def _carry_out(arguments: Sequence[str]) -> int:
+    if "--list" in arguments:
+        print(listing())
+        return 0
+    reading = parse_reading(arguments)
+    if reading:
+        kind, directories, out = reading
+        print(f"{READERS[kind](directories, out)}\n\n{_places(out)}")
+        return 0
+    return _train(arguments)
 
 
 def _train(arguments: Sequence[str]) -> int:
@@ -65,20 +74,39 @@ def _train(arguments: Sequence[str]) -> int:
     for line in command.left_out:
         print(line, file=sys.stderr)
     claims.claim(command.runs, command.out, command.study)
-    note = runner.fuse_if_it_pays(command.compile, command.runs, command.device)
+    note = compiling.fuse_if_it_pays(command.compile, command.runs, command.device)
     if note:
         print(note, file=sys.stderr)
     # said now: what is killed goes on by this name
     print(f"results go to {command.out}", file=sys.stderr)
-    ended = comparison.carry_out(
-        command.runs, command.out, command.device, command.study, command.only, command.seeds_at_once
-    )
+    try:
+        ended = comparison.carry_out(
+            command.runs,
+            command.out,
+            command.device,
+            command.study,
+            command.only,
+            command.seeds_at_once,
+            command.checkpoint_every,
+        )
+    except (KeyboardInterrupt, interrupts.AtOnce):
+        _say_how_to_go_on(arguments, command.out)
+        return interrupts.exit_code()
     first = command.runs[0]
     if ended.table:
         print(f"\n{heading(first.task, len(first.seeds))}\n\n{ended.table}\n\n{_places(command.out)}")
     for failure in ended.failures:
         print(f"run_ablation.py: error: {failure}", file=sys.stderr)
-    return 130 if ended.interrupted else 1 if ended.failures else 0
+    if ended.interrupted:
+        _say_how_to_go_on(arguments, command.out)
+        return interrupts.exit_code()
+    return 1 if ended.failures else 0
+
+
+def _say_how_to_go_on(arguments: Sequence[str], out: Path) -> None:
+    named = any(word.partition("=")[0] == "--out" for word in arguments)
+    command = shlex.join(["python", "run_ablation.py", *arguments, *([] if named else ["--out", str(out)])])
+    print(f"run_ablation.py: interrupted; this goes on where it stopped: {command}", file=sys.stderr)
 
 
 class Unheard(io.TextIOWrapper):
@@ -96,7 +124,8 @@ class Unheard(io.TextIOWrapper):
 
 
 def _places(out: Path) -> str:
-    return f"results: {out}\nfigure:  {out / 'figure.png'}"
+    figure = out / "figure.png"
+    return f"results: {out}" + (f"\nfigure:  {figure}" if figure.exists() else "")
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
@@ -104,11 +133,6 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    # a cluster that takes its machine back asks first, and so does a terminal that closes
-    for end in (getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)):
-        if signal.getsignal(end) != signal.SIG_IGN:
-            signal.signal(end, signal.default_int_handler)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -157,6 +158,8 @@ def full_parser(
     group.add_argument("--precision", default="float32", choices=PRECISIONS, help=rounding)
     few = "seeds trained together, groups in turn; default: as many as fit in memory"
     group.add_argument("--seeds-at-once", type=_at_least_one, metavar="N", help=few)
+    often = "keep how far training has come this often, to go on from; default: 300"
+    group.add_argument("--checkpoint-every", type=_seconds, metavar="SECONDS", help=often)
     group.add_argument(
         "--out", type=directory, metavar="DIR", help="new directory for the results; default: below runs/"
     )
@@ -234,6 +237,16 @@ def directory(text: str) -> Path:
     """A path that ends in a name, as files lie beside it: `.` and `..` are spelled out."""
     path = Path(text)
     return path if path.name not in ("", "..") else path.resolve()
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0")
+    return seconds
 
 
 def _at_least_one(text: str) -> int:

@@ -42,6 +42,8 @@ class Invocation:
     device: torch.device
     compile: str
     seeds_at_once: int | None = None
+    #: seconds between two writings of how far a run has come; None: the default
+    checkpoint_every: float | None = None
     study: str | None = None
     only: tuple[str, ...] = ()
     #: combinations that were skipped, and why, in lines
@@ -71,6 +73,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
         devices.chosen(known.device),
         known.compile,
         known.seeds_at_once,
+        known.checkpoint_every,
         early.study,
         tuple(run.label for run in runs if _asked(run.label, early.only)),
         tuple(left_out),

@@ -5,25 +5,28 @@ What was cut off goes on where it stopped when the same command is given again w
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ablations import claims, groups, progress, results, runner
+from ablations import claims, groups, progress, results
 from ablations.config import RunConfig
 from ablations.report import report
 from core import locks
 from tasks import Task, make_task
 
+#: against divergence
+REMEDY = "try a smaller --trainer.lr or --trainer.critic-lr, or --trainer.grad-norm 5"
+
 
 @dataclass(frozen=True)
 class Ended:
-    """How it went: the table of all that is there, if anything, whether it was interrupted, how which runs diverged."""
+    """How it went: the table of all that is there, if anything, whether it was interrupted, which seeds diverged."""
 
     table: str
     interrupted: bool = False
@@ -37,21 +40,22 @@ def carry_out(
     study: str | None = None,
     only: Sequence[str] = (),
     at_once: int | None = None,
+    every: float | None = None,
 ) -> Ended:
-    """Train and judge the runs, of a study those labelled `only` if any; `at_once`: seeds trained together, if not all.
+    """Train and evaluate the runs, of a study those labelled `only` if any.
 
-    One run fills `directory` itself; several fill one subdirectory each, beside the figures that show them all. A run
-    that diverges leaves the others to be done; `Diverged` is raised where nothing is left.
+    One run fills `directory` itself; several fill one subdirectory each, beside the figures that show them all.
+    `at_once`: seeds trained together, if not all; `every`: seconds between two writings of how far a run has come.
     """
     task = make_task(runs[0].task, runs[0].backend)
     task.prepare()
     directory.parent.mkdir(parents=True, exist_ok=True)
-    make = functools.partial(_make, task=task, device=device, at_once=at_once)
+    make = functools.partial(_make, task=task, device=device, at_once=at_once, every=every)
     if len(runs) == 1 and study is None:
         interrupted = make(runs[0], directory, wait=None)
         if interrupted is None:
             claims.refuse_holder(directory)
-        return Ended(report(directory, task, study), interrupted)
+        return Ended(report(directory, task, study), interrupted, _diverged(directory))
     listed = {"study": study, "runs": [run.label for run in runs]}
     with locks.taken(directory) as free:
         if not free:
@@ -60,44 +64,48 @@ def carry_out(
         claims.check(runs, directory)
         directory.mkdir(exist_ok=True)
         results.write_json(directory / "comparison.json", listed)
-    interrupted, failures, elsewhere = _make_all(
-        [run for run in runs if not only or run.label in only], directory, make
-    )
+    interrupted, elsewhere = _make_all([run for run in runs if not only or run.label in only], directory, make)
     if elsewhere:
         print(f"{', '.join(elsewhere)}: left to other processes; the same command later shows all", file=sys.stderr)
-    # one that gave up may have taken it along
-    directory.mkdir(exist_ok=True)
-    results.write_json(directory / "comparison.json", listed)
-    if results.run_directories(directory):
-        return Ended(report(directory, task, study), interrupted, tuple(failures))
-    _give_up(directory)
-    if failures:
-        raise runner.Diverged("; ".join(failures))
-    return Ended("", interrupted)
+    if not results.run_directories(directory):
+        return Ended("", interrupted)
+    _note_divergence(directory, listed)
+    return Ended(report(directory, task, study), interrupted, _diverged(directory))
 
 
-def _make_all(
-    due: Sequence[RunConfig], directory: Path, make: Callable[..., bool | None]
-) -> tuple[bool, list[str], list[str]]:
-    """Make the runs: whether it was interrupted, how runs diverged, and the labels of those that others train."""
-    failures: list[str] = []
+def _make_all(due: Sequence[RunConfig], directory: Path, make: Callable[..., bool | None]) -> tuple[bool, list[str]]:
+    """Make the runs: whether it was interrupted, and the labels of those that others train."""
     while True:
         elsewhere = []
         for number, run in enumerate(due, 1):
             title = f"{run.label}: {number} of {len(due)}" if len(due) > 1 else ""
-            try:
-                interrupted = make(run, directory / run.label, title)
-            except runner.Diverged as error:
-                failures.append(str(error))
-                continue
+            interrupted = make(run, directory / run.label, title)
             if interrupted:
-                return True, failures, []
+                return True, []
             if interrupted is None:
                 elsewhere.append(run)
         # who had them may be gone by now
         if not elsewhere or len(elsewhere) == len(due):
-            return False, failures, [run.label for run in elsewhere]
+            return False, [run.label for run in elsewhere]
         due = elsewhere
+
+
+def _diverged(directory: Path) -> tuple[str, ...]:
+    """A line for each seed of the runs there that diverged: which, where, why, and what may help."""
+    return tuple(
+        f"{record['label']}: seed {one['seed']} diverged at step {one['step']}: {one['reason']}; {REMEDY}"
+        for record in map(results.read_config, results.run_directories(directory))
+        for one in record.get("diverged", [])
+    )
+
+
+def _note_divergence(directory: Path, listed: dict[str, Any]) -> None:
+    """Say in the comparison's own record which seeds of which runs have no result."""
+    records = map(results.read_config, results.run_directories(directory))
+    seeds = {record["label"]: [one["seed"] for one in record.get("diverged", [])] for record in records}
+    diverged = {label: of_run for label, of_run in seeds.items() if of_run}
+    if diverged:
+        results.write_json(directory / "comparison.json", {**listed, "diverged": diverged})
 
 
 def _make(
@@ -108,6 +116,7 @@ def _make(
     task: Task,
     device: torch.device,
     at_once: int | None,
+    every: float | None,
     wait: float | None = 0,
 ) -> bool | None:
     """Make the run of `place` unless it is there; `title`: what to say before training.
@@ -121,30 +130,21 @@ def _make(
             return None
         # it may have been made since the command looked
         if claims.check([run], place) and _is_done(place):
+            # one that was killed when it had just ended left it
+            progress.clear(place)
             return False
         if title:
             print(title, file=sys.stderr)
-        return _carry_out(run, task, device, place, at_once)
+        return _carry_out(run, task, device, place, at_once, every)
 
 
-def _give_up(directory: Path) -> None:
-    """Leave nothing of a comparison of which nothing came."""
-    # what others keep or make in it stays
-    if all(path.name == "comparison.json" for path in directory.iterdir()):
-        (directory / "comparison.json").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        directory.rmdir()
-
-
-def _carry_out(run: RunConfig, task: Task, device: torch.device, directory: Path, at_once: int | None) -> bool:
+def _carry_out(
+    run: RunConfig, task: Task, device: torch.device, directory: Path, at_once: int | None, every: float | None
+) -> bool:
     """Make the directory of one run; returns whether it was interrupted."""
-    try:
-        with results.new_directory(directory, locks.alone(directory.parent)) as partial:
-            asked = task.under(run.transforms, run.budget.eval_episodes)
-            interrupted = groups.carry_out(run, asked, device, partial, directory, at_once)
-    except runner.Diverged:
-        progress.clear(directory)
-        raise
+    with results.new_directory(directory, locks.alone(directory.parent)) as partial:
+        asked = task.under(run.transforms, run.budget.eval_episodes)
+        interrupted = groups.carry_out(run, asked, device, partial, directory, at_once, every)
     if interrupted:
         print(f"{run.label}: interrupted; the same command with the same --out goes on", file=sys.stderr)
     else:

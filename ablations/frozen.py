@@ -41,6 +41,9 @@ def _check(run: RunConfig, critic_from: str) -> None:
     if missing:
         there = " ".join(map(str, record["seeds"]))
         raise OptionError(f"{where}: has no seed {', '.join(map(str, missing))}; use --seeds {there} or some of them")
+    diverged = sorted(set(run.seeds) & {one["seed"] for one in record.get("diverged", [])})
+    if diverged:
+        raise OptionError(f"{where}: its seed {', '.join(map(str, diverged))} diverged; use --seeds without it")
     parts = ["critic", CRITIC_NETWORK, "task"] + (["backup"] if run.parts.backup.has_value else [])
     if "backup" in parts and record["names"]["backup"] != run.names["backup"]:
         raise OptionError(

@@ -27,22 +27,30 @@ LARGE, LONG = 2**30, 10_000
 
 
 def carry_out(
-    run: RunConfig, task: Task, device: torch.device, directory: Path, final: Path, at_once: int | None = None
+    run: RunConfig,
+    task: Task,
+    device: torch.device,
+    directory: Path,
+    final: Path,
+    at_once: int | None = None,
+    every: float | None = None,
 ) -> bool:
-    """Train, judge and write a run into a directory that exists; returns whether it was interrupted.
+    """Train, evaluate and write a run into a directory that exists; returns whether it was interrupted.
 
-    `final`: what the directory will be called; `at_once`: seeds trained together; by default as many as fit.
+    `final`: what the directory will be called; `at_once`: seeds trained together, by default as many as fit; `every`:
+    seconds between two writings of its progress. Raises `KeyboardInterrupt` where a group was interrupted before it
+    had anything to show.
     """
     # what is free changes from day to day, and seeds go on in the groups they began in
     seeds, size = run.seeds, at_once or progress.seeds_together(run, final) or _most(run, task, device)
     if len(seeds) <= size:
-        return _one(run, task, device, directory, final)
+        return _one(run, task, device, directory, final, every)
     done: list[Path] = []
     for group in (seeds[start : start + size] for start in range(0, len(seeds), size)):
         part = directory / f".seeds-{group[0]}"
         part.mkdir()
         done.append(part)
-        if _one(dataclasses.replace(run, seeds=group), task, device, part, final):
+        if _one(dataclasses.replace(run, seeds=group), task, device, part, final, every):
             break
     join(done, directory)
     for part in done:
@@ -50,8 +58,10 @@ def carry_out(
     return results.read_config(directory)["interrupted"]
 
 
-def _one(run: RunConfig, task: Task, device: torch.device, directory: Path, final: Path) -> bool:
-    outcome = runner.train(run, task, device, final)
+def _one(run: RunConfig, task: Task, device: torch.device, directory: Path, final: Path, every: float | None) -> bool:
+    outcome = runner.train(run, task, device, final, every)
+    if outcome.interrupted and not outcome.evaluations:
+        raise KeyboardInterrupt
     runner.write(run, outcome, task, directory)
     interrupted = outcome.interrupted
     del outcome
@@ -74,7 +84,7 @@ def join(parts: Sequence[Path], directory: Path) -> None:
     """Make of run directories that differ only in their seeds the one of all their seeds, of the files all have."""
     records = [results.read_config(part) for part in parts]
     joined = {**records[0], "seconds": round(sum(record["seconds"] for record in records), 1)}
-    for name in ("seeds", "halted"):
+    for name in ("seeds", "halted", "diverged"):
         joined[name] = [seed for record in records for seed in record.get(name, [])]
     joined["interrupted"] = any(record["interrupted"] for record in records)
     # where all seeds of a group have stopped early, others may have gone on
@@ -86,7 +96,10 @@ def join(parts: Sequence[Path], directory: Path) -> None:
         joined["environments"] = made
     results.write_json(directory / "config.json", joined)
     metrics = [_read(part / "metrics.csv") for part in parts]
-    _join_rows(metrics if joined["interrupted"] else _as_long(metrics)).to_csv(directory / "metrics.csv", index=False)
+    gone = [{str(one["seed"]) for one in record.get("diverged", [])} for record in records]
+    _join_rows(metrics if joined["interrupted"] else _as_long(metrics, gone)).to_csv(
+        directory / "metrics.csv", index=False
+    )
 
     def all_have(name: str) -> bool:
         there = [(part / name).exists() for part in parts]
@@ -98,7 +111,8 @@ def join(parts: Sequence[Path], directory: Path) -> None:
         training = [_read(part / "training.csv") for part in parts]
         _join_rows(training).to_csv(directory / "training.csv", index=False)
     if all_have("samples.npz"):
-        together = _join_samples([results.load_samples(part) for part in parts])
+        counts = [len(record["seeds"]) for record in records]
+        together = _join_samples([results.load_samples(part) for part in parts], counts)
         np.savez_compressed(directory / "samples.npz", **together)  # type: ignore[arg-type]
     if all_have("checkpoint.pt"):
         checkpoint.join([part / "checkpoint.pt" for part in parts], directory / "checkpoint.pt")
@@ -113,28 +127,37 @@ def environments(record: dict[str, Any]) -> list[dict[str, Any]]:
     return record.get("environments", [record.get("environment", {})] * len(_groups(record)))
 
 
-def _join_samples(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {
-        name: array if name.startswith("reference_") else np.concatenate([one[name] for one in samples])
-        for name, array in samples[0].items()
-    }
+def _join_samples(samples: Sequence[dict[str, np.ndarray]], counts: Sequence[int]) -> dict[str, np.ndarray]:
+    """Of each name the arrays `[S, ...]` of all groups; a group that diverged before it was evaluated has NaN."""
+    joined = {}
+    for name, array in {name: array for one in samples for name, array in one.items()}.items():
+        shape = array.shape[1:]
+        of_each = [one.get(name, np.full((n, *shape), np.nan)) for one, n in zip(samples, counts, strict=True)]
+        joined[name] = array if name.startswith("reference_") else np.concatenate(of_each)
+    return joined
 
 
-def _as_long(frames: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
-    """A group whose seeds have all halted ends before others do; its last evaluation is that of later steps too."""
-    steps = sorted({step for frame in frames for step in frame["step"]}, key=int)
-    ended = [max(frame["step"], key=int) for frame in frames]
-    return [
-        pd.concat([frame, *(frame[frame["step"] == last].assign(step=step) for step in steps[steps.index(last) + 1 :])])
-        for frame, last in zip(frames, ended, strict=True)
-    ]
+def _as_long(frames: Sequence[pd.DataFrame], diverged: Sequence[set[str]]) -> list[pd.DataFrame]:
+    """A group that trains no more ends before others do.
+
+    The last evaluation of its seeds that stopped early is that of later steps too; those that diverged have none.
+    """
+    steps = sorted({step for frame in frames for step in frame.get("step", [])}, key=int)
+    made = []
+    for frame, gone in zip(frames, diverged, strict=True):
+        going = frame[~frame["seed"].isin(gone)] if len(frame) else frame
+        last = max(going["step"], key=int) if len(going) else None
+        later = [] if last is None else steps[steps.index(last) + 1 :]
+        made.append(pd.concat([frame, *(going[going["step"] == last].assign(step=step) for step in later)]))
+    return made
 
 
 def _join_rows(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Rows in the order of one run: by step, then as each step lists its views and metrics, then by seed."""
-    frames = [frame for frame in frames if not frame.empty]
-    if not frames:
-        return pd.DataFrame()
+    some = [frame for frame in frames if not frame.empty]
+    if not some:
+        return frames[0]
+    frames = some
     rows = pd.concat([frame.assign(place=frame.groupby(["step", "seed"]).cumcount()) for frame in frames])
     rows = rows.assign(at=rows["step"].astype(int)).sort_values(["at", "place"], kind="stable")
     return rows.drop(columns=["place", "at"])

@@ -19,7 +19,18 @@ from core.options import OptionError
 from tasks import make_task
 
 #: what a record says of its own seeds, of how they were made, and of what they were compared with
-OWN = {"seeds", "steps_done", "halted", "seconds", "groups", "environment", "environments", "physics", "varied"}
+OWN = {
+    "seeds",
+    "steps_done",
+    "halted",
+    "diverged",
+    "seconds",
+    "groups",
+    "environment",
+    "environments",
+    "physics",
+    "varied",
+}
 #: without these it is no run's
 NEEDED = {"label", "task", "names", "views", "seeds", "interrupted", "steps_done"}
 #: of an environment, what numbers may depend on
@@ -86,7 +97,7 @@ def _listed(directories: Sequence[Path], found: Sequence[Mapping[str, Path]]) ->
     if (directories[0] / "config.json").exists():
         return None, list(found[0])
     lists = [json.loads((directory / "comparison.json").read_text()) for directory in directories]
-    same = all(listed == lists[0] for listed in lists)
+    same = all(listed.get(key) == lists[0].get(key) for listed in lists for key in ("study", "runs"))
     labels = dict.fromkeys([*(lists[0]["runs"] if same else []), *(label for runs in found for label in runs)])
     return lists[0].get("study") if same else None, list(labels)
 
@@ -122,7 +133,8 @@ def _whole(place: Path) -> dict[str, Any]:
     except OptionError as error:
         raise OptionError(f"--join: {error}") from None
     last = metrics[metrics["step"] == record["steps_done"]]
-    if set(last["seed"]) != set(record["seeds"]):
+    left = set(record["seeds"]) - {one["seed"] for one in record.get("diverged", [])}
+    if set(last["seed"]) != left:
         raise OptionError(
             f"--join: {place}: its metrics.csv lacks some of seeds {', '.join(map(str, record['seeds']))} at step "
             f"{record['steps_done']}, where it ended; make it again"

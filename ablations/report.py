@@ -24,6 +24,9 @@ def report(directory: Path, task: Task, study: str | None) -> str:
 
 def _report(directory: Path, task: Task, study: str | None) -> str:
     metrics, chosen = results.load_metrics(directory), protocols.by_protocol(directory)
+    runs = [name for run in results.run_directories(directory) for name in results.names_of(results.read_config(run))]
+    if metrics.empty:
+        return table(metrics, {}, pd.DataFrame(), runs)
     summary = statistics.summarise(metrics)
     tables = {
         "summary": statistics.final(summary),
@@ -37,7 +40,7 @@ def _report(directory: Path, task: Task, study: str | None) -> str:
         path = directory / (f"{name}.png" if index else "figure.png")
         FIGURES[name](directory, summary, path)
     reference = {metric: float(values[0]) for metric, values in task.reference().metrics.items()}
-    return table(pd.concat([tables["summary"], tables["protocols"]]), reference, tables["differences"])
+    return table(pd.concat([tables["summary"], tables["protocols"]]), reference, tables["differences"], runs)
 
 
 def _figures(directory: Path, task: Task, study: str | None) -> list[str]:

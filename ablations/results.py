@@ -98,21 +98,28 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def tidy(
     record: dict[str, Any], evaluations: Iterable[tuple[int, dict[str, str], dict[str, np.ndarray]]]
 ) -> pd.DataFrame:
-    """One row for each seed, step and metric, with the factors of the run and of the view that was judged."""
+    """One row for each seed, step and metric, with the factors of the run and of the view that was evaluated.
+
+    A seed that diverged has rows up to the step before.
+    """
     known = {"label": record["label"], "task": record["task"], **record["names"]}
     factors = {factor: known[factor] for factor in FACTORS}
-    return pd.DataFrame(
-        [
-            {**factors, **view, "seed": seed, "step": step, "metric": metric, "value": v}
-            for step, view, metrics in evaluations
-            for metric, values in metrics.items()
-            for seed, v in zip(record["seeds"], values.tolist(), strict=True)
-        ]
-    )
+    ends = {one["seed"]: one["step"] for one in record.get("diverged", [])}
+    rows = [
+        {**factors, **view, "seed": seed, "step": step, "metric": metric, "value": v}
+        for step, view, metrics in evaluations
+        for metric, values in metrics.items()
+        for seed, v in zip(record["seeds"], values.tolist(), strict=True)
+        if step < ends.get(seed, np.inf)
+    ]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*FACTORS, *VIEW, "seed", "step", "metric", "value"])
 
 
 def load_metrics(directory: Path) -> pd.DataFrame:
-    """The metrics of a run directory, or of all runs directly below a comparison's; `run` names run and view."""
+    """The metrics of a run directory, or of all runs directly below a comparison's; `run` names run and view.
+
+    Seeds that diverged are left out, and the names say how many they are.
+    """
     return pd.concat([load_run(run) for run in run_directories(directory)], ignore_index=True)
 
 
@@ -140,14 +147,21 @@ def _unreadable(run: Path, file: str) -> OptionError:
 def _load_run(run: Path) -> pd.DataFrame:
     frame = pd.read_csv(run / "metrics.csv", dtype={"value": float})
     config = read_config(run)
-    label = config["label"] + (f" (interrupted at {config['steps_done']})" if config["interrupted"] else "")
-    names = [label] * len(config["views"])
-    if len(names) > 1:
-        names = [f"{label} {view['label']}" for view in config["views"]]
     keys = [(view["selection_label"], view["sampler_label"]) for view in config["views"]]
-    of_view = dict(zip(keys, names, strict=True))
+    of_view = dict(zip(keys, names_of(config), strict=True))
+    frame = frame[~frame["seed"].isin([one["seed"] for one in config.get("diverged", [])])]
     rows = zip(frame["selection"], frame["sampler"], strict=True)
     return frame.assign(run=[of_view[key] for key in rows], label=config["label"])
+
+
+def names_of(config: dict[str, Any]) -> list[str]:
+    """What each view of a run is called beside others; where it ended early, or seeds of it did, that too."""
+    label, diverged = config["label"], len(config.get("diverged", []))
+    if config["interrupted"]:
+        label += f" (interrupted at {config['steps_done']})"
+    if diverged:
+        label += f" ({diverged} of {len(config['seeds'])} seeds diverged)"
+    return [label if len(config["views"]) == 1 else f"{label} {view['label']}" for view in config["views"]]
 
 
 def read_config(run: Path) -> dict[str, Any]:

@@ -128,4 +128,18 @@ def carry_out(directories: Sequence[Path], out: Path) -> str:
             rows.to_csv(partial / f"{name}.csv", index=False)
         draw_profiles(aggregate, shares, rule, partial / "figure.png")
     text = table_over_tasks(aggregate, list(dict.fromkeys([rule, LAST])))
-    return f"{len(directories)} tasks: value (95% interval over seeds)\n\n{text}"
+    gone = _diverged(directories)
+    return "\n\n".join(
+        [f"{len(directories)} tasks: value (95% interval over seeds)", text, *(["\n".join(gone)] * bool(gone))]
+    )
+
+
+def _diverged(directories: Sequence[Path]) -> list[str]:
+    """A line for each run of which seeds have no result."""
+    records = [results.read_config(run) for directory in directories for run in results.run_directories(directory)]
+    return [
+        f"{record['label']} on {record['task']}: {len(record['diverged'])} of {len(record['seeds'])} seeds diverged, "
+        "the scores are of the others"
+        for record in records
+        if record.get("diverged")
+    ]

@@ -13,6 +13,8 @@ from ablations.aggregates import STATISTICS
 MARK = " *"
 #: more runs than this make a table that is read by rows
 MOST_COLUMNS = 5
+#: under a table of runs of which a seed has no result
+DIVERGED = "seeds that diverged have no result: means and intervals are over the others"
 
 
 def format_interval(mean: float, low: float, digits: int = 4) -> str:
@@ -31,12 +33,17 @@ def heading(task: str, *seeds: int) -> str:
     return f"{task}: mean ± half of the 95% interval over {count} seeds"
 
 
-def table(summary: pd.DataFrame, reference: dict[str, float], differences: pd.DataFrame) -> str:
+def table(
+    summary: pd.DataFrame, reference: dict[str, float], differences: pd.DataFrame, runs: Sequence[str] = ()
+) -> str:
     """Metrics down, runs across, mean and 95% interval over seeds; a column for fresh data where it is known.
 
     Many runs go down instead, and metrics across. What differs from the first run by more than chance is marked.
+    `runs`: all of them in their order, those too of which no seed has a result; by default those of `summary`.
     """
-    runs = list(dict.fromkeys(summary["run"]))
+    runs = list(runs or dict.fromkeys(summary["run"]))
+    if summary.empty:
+        return "\n".join([*runs, "", DIVERGED])
     telling = {
         (row.run, row.metric)
         for row in differences.itertuples(index=False)
@@ -47,12 +54,13 @@ def table(summary: pd.DataFrame, reference: dict[str, float], differences: pd.Da
         for row in summary.itertuples(index=False)
     ]
     wide = summary.assign(text=text).pivot(index="metric", columns="run", values="text")
-    wide = wide.loc[list(dict.fromkeys(summary["metric"])), runs]
+    wide = wide.reindex(index=list(dict.fromkeys(summary["metric"])), columns=runs).astype(object).fillna("-")
     if reference:
         wide["fresh data"] = [f"{reference[metric]:.4f}" for metric in wide.index]
     wide = wide.rename_axis(index="metric", columns=None)
     read = (wide if wide.shape[1] <= MOST_COLUMNS else wide.T).to_string()
-    return f"{read}\n\n{_explained(runs[0])}" if telling else read
+    notes = [_explained(runs[0])] * bool(telling) + [DIVERGED] * any("seeds diverged)" in run for run in runs)
+    return "\n\n".join([read, "\n".join(notes)] if notes else [read])
 
 
 def table_over_tasks(aggregate: pd.DataFrame, rules: Sequence[str]) -> str:

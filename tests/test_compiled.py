@@ -11,8 +11,8 @@ import test_replicas
 import torch
 from builders import double_rng, generators, improvement_of, make_dataset, make_trainer, relative_error, small_config
 
-from ablations import runner
 from ablations.cli import parse
+from ablations.run import compiling
 from core import fusion, native, network_pass
 from core.networks import NetworkConfig
 from core.rng import SeedRng
@@ -260,7 +260,7 @@ def test_one_process_compiles_a_chain_for_many_classes_and_sizes(monkeypatch):
 
 
 def test_without_a_compiler_one_line_says_so(compiler):
-    note = runner.fuse_if_it_pays("on", parse([]).runs, torch.device("cpu"))
+    note = compiling.fuse_if_it_pays("on", parse([]).runs, torch.device("cpu"))
     assert "no working C++ compiler" in note
     assert "\n" not in note
     assert not fusion.fused()
@@ -269,7 +269,7 @@ def test_without_a_compiler_one_line_says_so(compiler):
 @needs_compiler
 def test_a_library_that_does_not_load_is_none(compiler, tmp_path):
     compiler('for last; do :; done; case "$last" in *.so) echo garbage > "$last";; esac')
-    note = runner.fuse_if_it_pays("on", parse([]).runs, torch.device("cpu"))
+    note = compiling.fuse_if_it_pays("on", parse([]).runs, torch.device("cpu"))
     assert "its library does not load" in note
     assert not list(tmp_path.rglob("*.so"))
 
@@ -278,21 +278,21 @@ def test_a_library_that_does_not_load_is_none(compiler, tmp_path):
 @pytest.mark.parametrize(
     ("choice", "steps", "compiled", "replayed"),
     [
-        ("auto", runner.WORTH_COMPILING - 1, False, True),
-        ("auto", runner.WORTH_COMPILING, True, True),
+        ("auto", compiling.WORTH_COMPILING - 1, False, True),
+        ("auto", compiling.WORTH_COMPILING, True, True),
         ("on", 1, True, True),
-        ("off", runner.WORTH_COMPILING, False, False),
+        ("off", compiling.WORTH_COMPILING, False, False),
     ],
 )
 def test_a_gpu_replays_at_once_and_compiles_for_long_runs(choice, steps, compiled, replayed, monkeypatch):
     monkeypatch.setattr(fusion, "try_out", lambda device: None)
     # two runs: each is compiled for itself
     runs = parse(["--policy", "diffusion", "gaussian", "--steps", str(steps)]).runs
-    assert runner.fuse_if_it_pays(choice, runs, torch.device("cuda")) is None
+    assert compiling.fuse_if_it_pays(choice, runs, torch.device("cuda")) is None
     assert (fusion.fused(), fusion.replays()) == (compiled, replayed)
     # what is rounded does not hang on how long a run is
     half = parse(["--precision", "bf16", "--steps", "1"]).runs
-    assert runner.fuse_if_it_pays("auto", half, torch.device("cuda")) is None
+    assert compiling.fuse_if_it_pays("auto", half, torch.device("cuda")) is None
     assert fusion.fused()
 
 
@@ -302,7 +302,7 @@ def test_a_gpu_that_torch_cannot_compile_for_replays(monkeypatch):
         raise native.NoCompiler("no Triton")
 
     monkeypatch.setattr(fusion, "try_out", fail)
-    note = runner.fuse_if_it_pays("on", parse([]).runs, torch.device("cuda"))
+    note = compiling.fuse_if_it_pays("on", parse([]).runs, torch.device("cuda"))
     assert note == "no working C++ compiler (no Triton): training runs uncompiled"
     assert (fusion.fused(), fusion.replays()) == (False, True)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from builders import SPEC, double_rng, improvement_of, make_dataset, make_trainer, relative_error, small_config
 
-from ablations.stopping import EarlyStop
+from ablations.run.halting import Halting
 from core import fusion
 from core.networks import NetworkConfig
 from core.rng import SeedRng, beside
@@ -132,7 +132,7 @@ def test_rates_and_weights_that_change_and_seeds_that_are_put_back(settings):
         trainer = make_trainer(small_config("diffusion"), SEEDS, device=DEVICE, **settings)
         trainer.annealing = ANNEALINGS["cosine"](60, 20)
         captured.replay(trainer)
-        stopping, data = EarlyStop(trainer), make_dataset().to(DEVICE)
+        stopping, data = Halting(trainer, early=True), make_dataset().to(DEVICE)
         rng = double_rng(SEEDS, device=DEVICE)
         for losses in ([1.0, 1.0, 1.0], [0.5, 2.0, 0.5], [0.4, 0.4, 0.4]):
             trainer.train(data, 20, rng)

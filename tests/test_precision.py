@@ -11,8 +11,8 @@ import torch
 from builders import make_dataset, make_trainer, relative_error, small_config
 from test_compiled import needs_compiler
 
-from ablations import runner
 from ablations.cli import parse
+from ablations.run import compiling
 from core import fusion, native, network_pass
 from core.options import OptionError
 from core.rng import SeedRng
@@ -78,13 +78,13 @@ def test_what_is_learned_stays_single_precision_and_near(kernels):
 
 def test_the_cpu_needs_its_kernels():
     with pytest.raises(OptionError, match="--precision bf16: needs --compile"):
-        runner.fuse_if_it_pays("off", parse(BF16).runs, torch.device("cpu"))
+        compiling.fuse_if_it_pays("off", parse(BF16).runs, torch.device("cpu"))
 
 
 def test_a_processor_without_the_instruction_refuses(monkeypatch):
     monkeypatch.setattr(native, "has_half", lambda: False)
     with pytest.raises(OptionError, match="avx512_bf16"):
-        runner.fuse_if_it_pays("auto", parse(BF16).runs, torch.device("cpu"))
+        compiling.fuse_if_it_pays("auto", parse(BF16).runs, torch.device("cpu"))
 
 
 @needs_compiler

@@ -12,8 +12,8 @@ from builders import double_rng, make_dataset, make_trainer, small_config
 from records import written
 
 from ablations import protocols, results
+from ablations.run.halting import Halting
 from ablations.statistics import summarise
-from ablations.stopping import EarlyStop
 from ablations.table import table
 from run_ablation import main
 
@@ -84,7 +84,7 @@ def test_a_seed_that_stopped_early_is_read_at_its_stop(tmp_path):
 def test_a_halted_seed_keeps_its_networks_while_the_others_train_on():
     data, rng = make_dataset(), double_rng((0, 1))
     trainer = make_trainer(small_config("diffusion"), (0, 1))
-    stopping = EarlyStop(trainer)
+    stopping = Halting(trainer, early=True)
     trainer.train(data, 3, rng)
     stopping.consider(np.array([1.0, 1.0]))
     assert stopping.halted == []

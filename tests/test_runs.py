@@ -120,20 +120,6 @@ def test_a_study_made_in_parts_is_one_comparison(tmp_path, capsys):
     assert "comparison.json cannot be read" in capsys.readouterr().err
 
 
-def test_what_another_machine_makes_of_the_same_study_stays_where_a_part_diverges(tmp_path, capsys):
-    out = tmp_path / "out"
-    part = "--study coupling --steps 200 --seeds 0 --trainer.lr 1e30 --only gaussian"
-    out.mkdir()
-    (out / "comparison.json").write_text(json.dumps({"study": "coupling", "runs": list(STUDIES["coupling"].runs)}))
-    (out / ".cvae.0.progress").touch()
-    assert run(tmp_path, part)[0] == 1
-    assert "gaussian" in capsys.readouterr().err.splitlines()[-1]
-    assert {path.name for path in out.iterdir()} == {"comparison.json", ".cvae.0.progress"}
-    (out / ".cvae.0.progress").unlink()
-    assert run(tmp_path, part)[0] == 1
-    assert not out.exists()
-
-
 def test_an_interrupted_run_is_made_anew(tmp_path, monkeypatch, capsys):
     command = "--policy gaussian cvae --bc-only --steps 40 --seeds 0 --selection one"
     original = Trainer.train
@@ -154,36 +140,6 @@ def test_every_study_runs_to_its_figures(tmp_path, study):
     assert (out / "figure.png").stat().st_size > 20_000
     labels = pd.read_csv(out / "summary.csv")["label"]
     assert {label.partition(",")[0] for label in labels} == set(STUDIES[study].runs)
-
-
-def test_divergence_is_one_line_and_leaves_nothing(tmp_path, capsys):
-    code, _ = run(tmp_path, "--policy gaussian --bc-only --steps 200 --trainer.lr 1e30 --seeds 0 3")
-    assert code == 1
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("run_ablation.py: error: gaussian-bc: ")
-    assert "not finite" in error
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_run_that_diverges_leaves_the_others_and_their_table(tmp_path, monkeypatch, capsys):
-    train = runner.train
-
-    def diverging(run, *rest):
-        if run.label == "cvae-bc":
-            raise runner.Diverged("cvae-bc: critic_loss of seed 0 is not finite at step 20")
-        return train(run, *rest)
-
-    monkeypatch.setattr(runner, "train", diverging)
-    command = "--policy gaussian cvae diffusion --policy.T 3 --bc-only --steps 20 --seeds 0 1"
-    for _ in range(2):
-        code, out = run(tmp_path, command)
-        assert code == 1
-        said = capsys.readouterr()
-        assert said.err.strip().splitlines()[-1] == (
-            "run_ablation.py: error: cvae-bc: critic_loss of seed 0 is not finite at step 20"
-        )
-        assert "gaussian-bc" in said.out
-        assert set(pd.read_csv(out / "summary.csv")["label"]) == {"gaussian-bc", "diffusion-bc"}
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"interrupted": true}', "{"])

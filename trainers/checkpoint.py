@@ -1,12 +1,20 @@
-"""A trainer's whole state in one file: networks, targets, optimizers, step, and where the randomness stands."""
+"""A trainer's whole state in one file: networks, targets, optimizers, step, and where the randomness stands.
+
+A file ends in a line of JSON: the version of its format, and length and SHA-256 digest of all before that line. Files
+of earlier versions have none. `torch.load` reads either, as a zip archive may be followed by other bytes.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
+import os
 import pickle
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -15,13 +23,61 @@ from core.rng import SeedRng
 from critics.backups import ValueBackup
 from trainers.trainer import Trainer
 
+#: of the files written here
+FORMAT = 1
+#: bytes of the last line
+SEAL = 160
 #: what reading a file raises that is not there, is damaged, or is something else
-UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, LookupError, pickle.UnpicklingError)
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError),
+    *(AssertionError, MemoryError, pickle.UnpicklingError, struct.error),
+)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """What `write` wrote, on the CPU. Raises one of `UNREADABLE` where that cannot be."""
-    return torch.load(path, weights_only=True, map_location="cpu")
+def read(path: Path, *, sealed: bool = False) -> dict[str, Any]:
+    """What `write` wrote, on the CPU; `sealed`: a file without a digest is not read either.
+
+    Raises one of `UNREADABLE` where that cannot be, `ValueError` where the content has another digest.
+    """
+    if not path.is_file():
+        # opening a pipe would wait for its writer
+        raise FileNotFoundError(errno.ENOENT, "not a file", str(path))
+    with path.open("rb") as file:
+        seal = _seal(file)
+        if seal is None and sealed:
+            raise ValueError("it has no checksum")
+        if seal is not None:
+            _check(file, seal)
+        file.seek(0)
+        return torch.load(file, weights_only=True, map_location="cpu")
+
+
+def _seal(file: BinaryIO) -> dict[str, Any] | None:
+    """The last line of a file, if that is what `write` ends a file with."""
+    length = file.seek(0, os.SEEK_END) - SEAL
+    if length < 0:
+        return None
+    file.seek(length)
+    try:
+        seal = json.loads(file.read(SEAL))
+        return {"format": int(seal["format"]), "bytes": int(seal["bytes"]), "sha256": str(seal["sha256"])}
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def _check(file: BinaryIO, seal: dict[str, Any]) -> None:
+    """Raise `ValueError` where a file is not what its last line says."""
+    if seal["format"] != FORMAT:
+        raise ValueError(f"its format is {seal['format']}, not {FORMAT}")
+    digest, left = hashlib.sha256(), file.seek(0, os.SEEK_END) - SEAL
+    if left != seal["bytes"]:
+        raise ValueError("its length is not as written")
+    file.seek(0)
+    while block := file.read(min(left, 2**20)):
+        digest.update(block)
+        left -= len(block)
+    if digest.hexdigest() != seal["sha256"]:
+        raise ValueError("its checksum differs")
 
 
 def save(path: Path, trainer: Trainer, rng: SeedRng) -> None:
@@ -41,13 +97,58 @@ def of(trainer: Trainer, rng: SeedRng) -> dict[str, Any]:
 
 
 def write(content: dict[str, Any], path: Path) -> None:
-    """Write beside, then rename: a file is whole or not there. What lay on a GPU can be read without one."""
+    """Write beside, read back, then rename: a file is whole or not there. What lay on a GPU can be read without one."""
     partial = path.with_suffix(".partial")
     try:
-        torch.save(_on_cpu(content), partial)
-    except RuntimeError as error:  # torch's own where the disk is full
-        raise OSError(errno.EIO, first_line(error), str(path)) from None
-    partial.replace(path)
+        with partial.open("w+b") as file:
+            _write(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+            seal = _seal(file)
+            if seal is None:
+                raise ValueError("its last line is not as written")
+            _check(file, seal)
+        partial.replace(path)
+    except ValueError as error:
+        raise OSError(errno.EIO, f"what was written is not read back: {error}", str(path)) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class _Hashed:
+    """A file that hashes what is written into it, and remembers why it could not be."""
+
+    def __init__(self, file: BinaryIO):
+        self._file, self.digest, self.length = file, hashlib.sha256(), 0
+        self.failure: OSError | None = None
+
+    def write(self, block: Any) -> int:
+        self._remembering(lambda: self._file.write(block))
+        self.digest.update(block)
+        self.length += memoryview(block).nbytes
+        return len(block)
+
+    def flush(self) -> None:
+        self._remembering(self._file.flush)
+
+    def _remembering(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except OSError as error:
+            self.failure = self.failure or error
+            raise
+
+
+def _write(content: dict[str, Any], file: BinaryIO) -> None:
+    hashed = _Hashed(file)
+    try:
+        torch.save(_on_cpu(content), hashed)  # type: ignore[arg-type]
+    except (OSError, RuntimeError) as error:  # torch's own says where in its code, not why
+        failure = hashed.failure
+        number = failure.errno if failure and failure.errno else errno.EIO
+        raise OSError(number, os.strerror(number) if failure else first_line(error), file.name) from None
+    seal = json.dumps({"format": FORMAT, "bytes": hashed.length, "sha256": hashed.digest.hexdigest()})
+    file.write(seal.encode().ljust(SEAL - 1) + b"\n")
 
 
 def _on_cpu(value: Any) -> Any:

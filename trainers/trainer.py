@@ -134,10 +134,17 @@ class Trainer:
             record |= self._phase(phase.split("+"), due, batch, rng)
         return {name: value.detach() for name, value in record.items()}
 
-    def train(self, dataset: Transitions, steps: int, rng: Rng) -> dict[str, Tensor]:
-        """`steps` updates on batches drawn uniformly with replacement; returns the latest record of each part."""
+    def train(
+        self, dataset: Transitions, steps: int, rng: Rng, ends: Callable[[], object] | None = None
+    ) -> dict[str, Tensor]:
+        """`steps` updates on batches drawn uniformly with replacement; returns the latest record of each part.
+
+        `ends`: asked before each step; fewer are taken once it says something.
+        """
         record: dict[str, Tensor] = {}
         for _ in range(steps):
+            if ends is not None and ends():
+                break
             rows = beside(rng, "batches").integers(len(dataset), self.config.batch)
             latest = self.update(dataset[rows], rng)
             if "regularizer" in latest:

@@ -13,7 +13,7 @@ from matplotlib.patches import Circle
 
 from ablations import statistics
 from ablations.figures.drawing import GREY, colors_of, grid, save
-from ablations.results import load_samples, read_config, run_directories
+from ablations.results import load_samples, names_of, read_config, run_directories
 from ablations.table import format_interval
 from tasks.bandits import CENTRES, RADIUS
 
@@ -25,15 +25,22 @@ LIMIT = 1.6
 def draw_samples(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     """One panel for the data and one for each run and view: samples of all its seeds over the data."""
     final = statistics.final(summary)
-    panels = [(run, view) for run in run_directories(directory) for view in range(len(read_config(run)["views"]))]
+    panels = [
+        (run, view, name) for run in run_directories(directory) for view, name in enumerate(names_of(read_config(run)))
+    ]
     figure, axes = grid(len(panels) + 1, height=4.4)
-    stored = {run: load_samples(run) for run, _ in panels}
+    stored = {run: load_samples(run) for run, *_ in panels}
     data = stored[panels[0][0]]["reference_actions"][0]
     _scatter(axes[0], data, [GREY], "data\n", "")
     colors = colors_of(final["run"])
-    for axis, (run, view), (name, rows) in zip(axes[1:], panels, final.groupby("run", sort=False), strict=True):
+    for axis, (run, view, name) in zip(axes[1:], panels, strict=True):
+        _scatter(axis, data, "0.85", f"{name}\nno samples", "")
+        rows = final[final["run"] == name]
+        if rows.empty:
+            continue
         actions = stored[run][f"actions_{view}"]
-        _scatter(axis, data, "0.85", None, "")
+        # seeds that diverged have none
+        actions = actions[np.isfinite(actions).all((1, 2))]
         seeds = len(actions)
         thinned = actions[:, : max(1, 2000 // seeds)]
         shades = _shades(colors[name], *thinned.shape[:2])
