@@ -199,7 +199,7 @@ def test_a_metric_that_is_not_finite_is_that_seed_s_alone():
         seeds = (0, 1, 2)
 
     trainer = Drawn()
-    trainer.policy = None
+    trainer.acting_policy = None
     scored, bad = judging.judge(Run(), View(), Judge(), trainer)
     assert bad == {1: "actions are not finite or beyond 1e+06", 2: "return is not finite"}
     blank = judging.without(scored, [1, 2])
