@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from ablations import claims, comparison, joining, suite
+from ablations import claims, comparison, joining, sense, suite
 from ablations.cli import parse, parse_reading
 from ablations.listing import listing
 from ablations.run import compiling, interrupts
@@ -71,7 +71,7 @@ def _carry_out(arguments: Sequence[str]) -> int:
 
 def _train(arguments: Sequence[str]) -> int:
     command = parse(arguments)
-    for line in command.left_out:
+    for line in [*command.left_out, *sense.lines_of(command.runs)]:
         print(line, file=sys.stderr)
     claims.claim(command.runs, command.out, command.study)
     note = compiling.fuse_if_it_pays(command.compile, command.runs, command.device)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ablations.presets import PRESETS
 from core.options import OptionError, Options, dashed, option
 from tasks import make_task
 from tasks.protocol import DIFFUSION_QL, Row
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class Budget(Options):
     """How long to train and how often to look."""
 
-    steps: int = option(1000, "training steps", at_least=1)
+    steps: int = option(5000, "training steps", at_least=1)
     eval_every: int | None = option(None, "steps between evaluations (default: one, at the end)", at_least=1)
     eval_episodes: int | None = option(None, "episodes of an evaluation, for each seed", at_least=1)
     lr_decay: str = option(
@@ -46,6 +47,8 @@ def default_budget(request: Request, names: Mapping[str, str]) -> dict[str, Any]
         of_paper = {"steps": row.steps, "eval_every": row.eval_every}
         # the release's commands say --lr_decay throughout
         of_paper |= {"lr_decay": "as-released"} if request.as_released else {}
+    elif request.preset and request.as_released:
+        of_paper = dict(PRESETS[request.preset].released_budget)
     task = make_task(request.task, request.backend)
     return {"eval_episodes": task.episodes, **task.default_budget(names), **of_paper}
 
@@ -60,8 +63,6 @@ def make_budget(request: Request, names: Mapping[str, str]) -> Budget:
         raise OptionError(
             f"--eval-episodes: {request.task} has no episodes, it is evaluated on fresh samples; leave it out"
         )
-    if budget.early_stop and budget.eval_every is None:
-        raise OptionError("--early-stop compares evaluations and there is one, at the end; add --eval-every")
     if budget.early_stop and not REGULARIZERS[names["regularizer"]].trains:
         raise OptionError(f"--early-stop goes by a BC loss, and --regularizer {names['regularizer']} has none")
     return budget

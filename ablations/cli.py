@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from ablations import frozen
+from ablations import frozen, sense
 from ablations.arguments import READING, Parser, directory, full_parser, names_parser, nested_defaults
 from ablations.budget import Budget, default_budget
 from ablations.complaints import explain_unknown, refuse_repeated_flags
@@ -65,6 +65,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
     # a comparison gives every run what the longest asks for
     longest = max((run.budget for run in runs), key=lambda budget: budget.steps)
     runs = [dataclasses.replace(run, budget=run.budget.as_long_as(longest)) for run in frozen.shared(runs)]
+    sense.refuse_senseless(runs)
     _refuse_unknown_only(early, runs)
     name = early.study or f"{known.task.replace(':', '-')}-{'-'.join(run.label for run in runs)}"
     return Invocation(

@@ -94,6 +94,12 @@ class RunConfig:
         one_step = make_task(self.task, self.backend).one_step
         return self.needs_critic and not one_step and self.names["backup"] != "reward-only"
 
+    @property
+    def asks_target_policy(self) -> bool:
+        """Whether the policy's average is asked: by what trains its critic, or to act."""
+        asked = self.trains_critic and self.asks_beyond_one_step and self.parts.backup.needs_policy
+        return (asked and self.trainer.next_actions == "average") or self.trainer.acting == "average"
+
     def record(self) -> dict[str, Any]:
         """Everything as plain data."""
         options = {name: dataclasses.asdict(getattr(self.parts, name)) for name in _fields(Parts) if name != "networks"}

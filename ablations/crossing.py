@@ -31,8 +31,8 @@ OWNERS: tuple[tuple[tuple[str, ...], Callable[[RunConfig], bool], str], ...] = (
     (("trainer.bonus_",), lambda run: run.parts.improvement.adds_bonus, "maximises Q"),
     (
         ("trainer.ema_",),
-        lambda run: (run.trains_critic and run.parts.backup.needs_policy) or run.trainer.acting == "average",
-        "has a target policy: no backup asks one",
+        lambda run: run.asks_target_policy,
+        "asks a target policy",
     ),
     (
         ("regularizer.network.", "trainer.behaviour_decay"),

@@ -11,6 +11,7 @@ from typing import Any
 class Preset:
     """`parts`: part -> name; `options` and `as_released`: `part.field` -> value (or part -> name, in the latter).
 
+    `released_budget`: what `as_released` needs of the run, such as steps beyond a warm-up.
     `released_rewards`: what a task's name begins with -> the transform of its rewards in the released code.
     """
 
@@ -20,6 +21,7 @@ class Preset:
     options: Mapping[str, Any] = field(default_factory=dict)
     as_released: Mapping[str, Any] = field(default_factory=dict)
     released_rewards: Mapping[str, str] = field(default_factory=dict)
+    released_budget: Mapping[str, Any] = field(default_factory=dict)
 
 
 PARTS = ("policy", "regularizer", "improvement", "backup", "selection")

@@ -140,6 +140,7 @@ PRESETS: dict[str, Preset] = {
             **_FOLLOWING,
         },
         {"trainer.bonus_start": 20_000, "trainer.critic_lr": 1e-3, "trainer.lr": 1e-3},
+        released_budget={"steps": 40_000},
     ),
     "iql": Preset(
         parts("gaussian", "bc", "weighted", "expectile", "mode"),

@@ -88,6 +88,40 @@ class TrainerConfig(Options):
             return float(self.ema_before == "follow")
         return 1 - self.ema_decay
 
+    def bonus_weight(self, step: int) -> float:
+        """Of Q in the policy's loss at this step, 0 to 1."""
+        since = step - self.bonus_start
+        if since < 0:
+            return 0.0
+        return min(1.0, (since + 1) / self.bonus_ramp) if self.bonus_ramp else 1.0
+
+    def policy_steps(self, steps: int) -> int:
+        """How many steps the policy takes in a run of `steps`."""
+        return self._times(self.policy_every, steps)
+
+    def last_policy_step(self, steps: int) -> int:
+        """The last step of a run of `steps` at which the policy is trained, where it is at all."""
+        return self._last(self.policy_every, steps)
+
+    def target_critic_updates(self, steps: int) -> int:
+        """How often the target critic moves in a run of `steps`."""
+        return self._times(self.tau_every, steps)
+
+    def target_policy_updates(self, steps: int) -> tuple[int, int | None]:
+        """How often a run of `steps` averages the target policy, and the last step before at which it copies one."""
+        begins = min(self.ema_start, steps)
+        copies = self._times(self.ema_every, begins) if self.ema_before == "follow" else 0
+        averages = self._times(self.ema_every, steps) - self._times(self.ema_every, begins)
+        return averages, self._last(self.ema_every, begins) if copies else None
+
+    def _times(self, every: int, steps: int) -> int:
+        """How many of `steps` steps do what is done once in `every`, at the first or the last of them."""
+        return steps // every if self.delay == "last" else -(-steps // every)
+
+    def _last(self, every: int, steps: int) -> int:
+        """The last of them."""
+        return self._times(every, steps) * every - (1 if self.delay == "last" else every)
+
 
 @dataclass(frozen=True)
 class Parts:

@@ -111,7 +111,7 @@ class Trainer:
     def update(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
         """One step on a batch `[S, B, ...]`. Returns each loss and gradient norm (before clipping), `[S]`."""
         if self.config.bonus_start or self.config.bonus_ramp:
-            self.bonus_weight.fill_(self._bonus_weight())
+            self.bonus_weight.fill_(self.config.bonus_weight(self.step))
         self._anneal()
         record = self.taking(self.due(), batch, rng)
         self.step += 1
@@ -227,12 +227,6 @@ class Trainer:
         loss = (terms.weight * coef * penalty.value + bonus).mean(-1)
         record = {"regularizer": penalty.value.mean(-1), "bonus": bonus.mean(-1), "actor_loss": loss}
         return record if penalty.own is None else {**record, "regularizer_own": penalty.own.mean(-1)}
-
-    def _bonus_weight(self) -> float:
-        since = self.step - self.config.bonus_start
-        if since < 0:
-            return 0.0
-        return min(1.0, (since + 1) / self.config.bonus_ramp) if self.config.bonus_ramp else 1.0
 
 
 def frozen_copy(module: M) -> M:
