@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from core import network_pass
 from core.mish import mish
 from core.networks import Linear
-from core.options import OptionError
 
 #: deviation of the frequencies of Fourier features: learned (IDQL and QAM, as released), and fixed (SRPO, as released)
 FOURIER_STD, FIXED_FOURIER_STD = 0.2, 30.0
@@ -100,9 +99,3 @@ FEATURES: dict[str, Callable[[Tensor, int, Tensor | None], Tensor]] = {
     "fourier": fourier,
     "fourier-fixed": fixed_fourier,
 }
-
-
-def refuse_odd(dim: int) -> None:
-    """Raises `OptionError` for a number of features that are not pairs."""
-    if dim % 2:
-        raise OptionError(f"time_dim must be even, got {dim}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +82,15 @@ class TransportPolicy(Policy):
         """The action each noise becomes: obs `[S, B, O]`, noise `[S, B, A]` -> `[S, B, A]`."""
 
 
+class NoisePrediction(NamedTuple):
+    """x = alpha a + sigma eps `[S, B, A]`, alpha and sigma `[S, B, 1]`, and eps as the network predicts it from x."""
+
+    x: Tensor
+    alpha: Tensor
+    sigma: Tensor
+    noise: Tensor
+
+
 class DenoisingPolicy(Policy):
     """A policy that samples by denoising, so that one step of it is an estimate, and each step can be guided."""
 
@@ -91,6 +100,10 @@ class DenoisingPolicy(Policy):
 
         Noise and its level are drawn as in `bc_loss` (EDP, arXiv 2305.20081, eq. 7).
         """
+
+    def predict_noise(self, obs: Tensor, act: Tensor, rng: Rng) -> NoisePrediction:
+        """The noise predicted in `act` `[S, B, A]` with noise added, drawn as in `bc_loss`; differentiable."""
+        raise NotImplementedError
 
     @abstractmethod
     def guided_sample(

@@ -20,7 +20,6 @@ from torch.autograd.function import once_differentiable
 
 from core import native, network_pass
 from core.fusion import fusable, fused
-from core.mish import mish
 from core.network_pass import back, through
 from core.networks import MLP
 
@@ -176,7 +175,7 @@ def covers(net: MLP) -> bool:
     """Whether `run_through` serves this network, here and now."""
     # on the CPU without its kernels a chain written by hand would not have its products rounded
     weight = net.layers[0].weight
-    return fused() and net.activation is mish and (weight.is_cuda or not torch.is_autocast_enabled(weight.device.type))
+    return fused() and net.plain and (weight.is_cuda or not torch.is_autocast_enabled(weight.device.type))
 
 
 def run_through(

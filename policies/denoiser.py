@@ -17,10 +17,11 @@ from torch import Tensor
 
 from core.networks import MLP, NetworkConfig, affine
 from core.options import OptionError, option
-from core.time_features import TimeEmbedding
+from core.rng import Rng
+from core.time_features import FEATURES, TimeEmbedding
 from core.types import TaskSpec
 from policies import chain
-from policies.base import DenoisingPolicy, PolicyConfig
+from policies.base import REDUCTIONS, DenoisingPolicy, PolicyConfig
 
 
 class DenoiserNetwork(DenoisingPolicy):
@@ -31,16 +32,30 @@ class DenoiserNetwork(DenoisingPolicy):
         lead = (len(init),)
         self.config, self.act_dim = config, spec.act_dim
         self._exact: dict[str, Tensor] = {}
-        self.time = TimeEmbedding(lead, config.time_dim, init)
-        self.net = MLP(lead, spec.act_dim + config.time_dim + spec.obs_dim, spec.act_dim, network, init)
+        self.time = TimeEmbedding(
+            lead, config.time_dim, init, config.time_features, config.time_width, config.time_depth
+        )
+        self.net = MLP(lead, spec.act_dim + self.time.dim + spec.obs_dim, spec.act_dim, network, init)
+        self.bounded = config.clip_action
 
     @abstractmethod
     def _plan(self, config: Any) -> None:
         """Work out all that `sample` needs from the options of sampling."""
 
-    def predict(self, x: Tensor, time: Tensor, obs: Tensor) -> Tensor:
-        """x `[S, B, A]`, time `[S, B]`, obs `[S, B, O]` -> what the network says `[S, B, A]`."""
-        return self.net(torch.cat([x, self.time(time), obs], dim=-1))
+    def predict(self, x: Tensor, time: Tensor, obs: Tensor, rng: Rng | None = None) -> Tensor:
+        """x `[S, B, A]`, time `[S, B]`, obs `[S, B, O]` -> what the network says `[S, B, A]`; dropout with `rng`."""
+        return self.net(torch.cat([x, self.time(time), obs], dim=-1), rng)
+
+    def at_times(self, obs: Tensor, times: Tensor) -> Callable[[Tensor, int], Tensor]:
+        """(x, i) -> what the network says of x at `times[i]`, with all that the times share computed once."""
+        if self.net.input_norm is not None:
+            return lambda x, index: DenoiserNetwork.predict(self, x, times[index].expand(x.shape[:2]), obs)
+        of_act, at_time, at_obs = self._first_layer(obs, times)
+        return lambda x, index: self.net.tail(torch.baddbmm(at_obs + at_time[:, index, None], x, of_act))
+
+    def in_box(self, x: Tensor) -> Tensor:
+        """The sampled action, in [-1, 1] unless told otherwise."""
+        return x.clamp(-1, 1) if self.bounded else x
 
     def _keep(self, name: str, values: Tensor) -> None:
         """A buffer beside the parameters, whatever their device and dtype; not part of a checkpoint."""
@@ -76,11 +91,22 @@ class DenoiserNetwork(DenoisingPolicy):
 class DenoiserConfig(PolicyConfig):
     """Options of every denoising policy."""
 
-    time_dim: int = option(16, "size of the time embedding, even", at_least=2)
+    time_dim: int = option(16, "number of features of the time, even", at_least=2)
+    time_features: str = option(
+        "sinusoidal",
+        "of the time: sines and cosines at fixed frequencies, in either order, or at learned or drawn frequencies",
+        choices=tuple(FEATURES),
+    )
+    time_width: int | None = option(
+        None, "outputs of each layer over the features (default: 2 time_dim, then time_dim)", at_least=1
+    )
+    time_depth: int = option(2, "linear layers over the features", at_least=2)
+    reduction: str = option("mean", "of the loss over the dimensions of an action", choices=REDUCTIONS)
     grad_steps: int | None = option(
         None, "pass gradients through the last so many steps alone (default: all)", at_least=0, sampling=True
     )
     clip: bool = option(True, "keep each step's estimate of the action in [-1, 1], not the last alone", sampling=True)
+    clip_action: bool = option(True, "keep the sampled action in [-1, 1]", sampling=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,8 +7,10 @@ Schedule, target, weighting and sampler are each a choice: policies/schedules.py
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +19,15 @@ from core.networks import NetworkConfig
 from core.options import OptionError, option
 from core.rng import Rng
 from core.types import TaskSpec
-from policies import chain
+from policies import chain, dpm_solver
+from policies.base import NoisePrediction, over_dimensions
 from policies.denoiser import DenoiserConfig, DenoiserNetwork
-from policies.samplers import DETERMINISTIC, SAMPLERS, Denoiser, guided, run
+from policies.samplers import DETERMINISTIC, SAMPLERS, Denoiser, guided, released_ddpm_coefficients, run
 from policies.schedules import MOST_RESIDUAL_SIGNAL, SCHEDULES, make_schedule, respace
-from policies.targets import TARGETS, WEIGHTINGS, loss_weights, shares, to_clean
+from policies.targets import TARGETS, WEIGHTINGS, convert, loss_weights, shares, to_clean
+
+#: the sampler in continuous time, policies/dpm_solver.py
+CONTINUOUS = "dpm-3s"
 
 
 class DiffusionPolicy(DenoiserNetwork):
@@ -46,17 +52,37 @@ class DiffusionPolicy(DenoiserNetwork):
 
     @property
     def forwards_per_action(self) -> int:
-        return len(self.rows)
+        return len(self.steps)
 
     def _plan(self, config: DiffusionConfig) -> None:
+        if config.sampler == CONTINUOUS:
+            self._plan_in_time(config)
+            return
         schedule = respace(self.schedule, config.sample_steps or config.T)
-        eta = (config.eta,) if config.sampler == "ddim" else ()
-        coefficients = SAMPLERS[config.sampler](schedule, config.target, *eta)
+        options: tuple[Any, ...] = (config.eta,) if config.sampler == "ddim" else ()
+        sampler = SAMPLERS[config.sampler]
+        if config.sampler == "ddpm":
+            sampler, options = released_ddpm_coefficients, (config.ddpm_mean, config.ddpm_variance)
+        coefficients = sampler(schedule, config.target, *options)
+        again = config.last_again
+        coefficients = torch.cat([coefficients, coefficients[-1:].expand(again, -1)])
+        # as plain numbers too, for a chain run step by step
+        self.steps: list[float] = schedule.steps.flip(0).tolist() + schedule.steps[:1].tolist() * again
+        self.rows = coefficients.tolist()
         self._keep("coefficients", coefficients)
-        self._keep("times", schedule.steps.flip(0))
-        # the same as plain numbers, for a chain run step by step
-        self.rows, self.steps = coefficients.tolist(), schedule.steps.flip(0).tolist()
-        self.draws = 0 if config.deterministic else schedule.T
+        self._keep("times", torch.tensor(self.steps, dtype=torch.int64))
+        self.draws = 0 if config.deterministic else len(self.steps)
+
+    def _plan_in_time(self, config: DiffusionConfig) -> None:
+        """For DPM-Solver, whose times lie between the network's steps: `steps` are the times as it counts them."""
+        self.groups = dpm_solver.plan(self.schedule, config.sample_steps or config.T, config.t_end)
+        times = [level.time for group in self.groups for level in group[:-1]]
+        self.steps = [self._as_step(time) for time in times]
+        self._keep("times", torch.tensor(self.steps, dtype=torch.float64))
+        self.draws = 0
+
+    def _as_step(self, time: float) -> float:
+        return (time - 1 / self.schedule.T) * self.schedule.T
 
     def _noised(self, act: Tensor, rng: Rng) -> tuple[Tensor, Tensor, Tensor, Sequence[Tensor]]:
         """t `[S, B]`, eps and x_t `[S, B, A]` and the other columns of `levels` at t, each `[S, B, 1]`."""
@@ -67,8 +93,17 @@ class DiffusionPolicy(DenoiserNetwork):
 
     def bc_loss(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
         t, noise, x, (of_clean, of_noise, _, _, weight) = self._noised(act, rng)
-        error = self.predict(x, t, obs) - (of_clean * act + of_noise * noise)
-        return (weight * error.square()).mean(-1)
+        error = self.predict(x, t, obs, rng) - (of_clean * act + of_noise * noise)
+        return over_dimensions(weight * error.square(), self.config.reduction)
+
+    def predict(self, x: Tensor, time: Tensor, obs: Tensor, rng: Rng | None = None) -> Tensor:
+        return super().predict(x, time + self.config.first_step, obs, rng)
+
+    def predict_noise(self, obs: Tensor, act: Tensor, rng: Rng) -> NoisePrediction:
+        t, _, x, _ = self._noised(act, rng)
+        alpha, sigma = self.levels[t].split(1, dim=-1)[:2]
+        noise = convert(self.predict(x, t, obs), x, alpha.square(), self.config.target, "epsilon")
+        return NoisePrediction(x, alpha, sigma, noise)
 
     def predict_clean(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
         t, _, x, (_, _, c0, c1, _) = self._noised(act, rng)
@@ -78,13 +113,39 @@ class DiffusionPolicy(DenoiserNetwork):
         noise = rng.normal(self.draws + 1, obs.shape[1], self.act_dim)
         grad_steps = self.config.grad_steps
         free = 0 if grad_steps is None else len(self.steps) - grad_steps
-        if not chain.covers(self.net) or self.coefficients.shape[1] > 5 or free == len(self.steps):
-            return run(self.denoiser(obs), self.steps, self.rows, noise, self._clip(), grad_steps).clamp(-1, 1)
+        alone = self.config.sampler == CONTINUOUS or self.config.clip_steps or self.coefficients.shape[1] > 5
+        if alone or not chain.covers(self.net) or free == len(self.steps):
+            return self._run(self.denoiser(obs), noise)
         if free:
             with torch.no_grad():
                 x = run(self.denoiser(obs), self.steps[:free], self.rows[:free], noise, self._clip())
             noise = torch.cat([x[:, None], noise[:, free + 1 :]], dim=1)
-        return self._fused_chain(obs, self.times[free:], noise, self.coefficients[free:]).clamp(-1, 1)
+        # the network counts its steps from `first_step`
+        times = self.times[free:] + self.config.first_step
+        return self.in_box(self._fused_chain(obs, times, noise, self.coefficients[free:]))
+
+    def _run(self, denoiser: Denoiser, noise: Tensor) -> Tensor:
+        """The chain, step by step."""
+        config, clip = self.config, self._clip()
+        if config.sampler == CONTINUOUS:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and config.grad_steps != 0):
+                return self.in_box(dpm_solver.solve(self._kept_in_box(denoiser), self.groups, noise[:, 0]))
+        clip_steps = 1.0 if config.clip_steps else None
+        return self.in_box(run(denoiser, self.steps, self.rows, noise, clip, config.grad_steps, clip_steps))
+
+    def _kept_in_box(self, denoiser: Denoiser) -> Denoiser:
+        """The noise predicted at a time of the solver, such that the clean action it amounts to is in the box."""
+        abar = self.schedule.alphas_cumprod.tolist()
+
+        def predict(x: Tensor, time: float) -> Tensor:
+            step = self._as_step(time)
+            noise, level = denoiser(x, step), abar[max(math.floor(step), 0)]
+            if not self.config.clip:
+                return noise
+            alpha, sigma = math.sqrt(level), math.sqrt(1 - level)
+            return (x - alpha * ((x - sigma * noise) / alpha).clamp(-1, 1)) / sigma
+
+        return predict
 
     def guided_sample(
         self,
@@ -98,21 +159,16 @@ class DiffusionPolicy(DenoiserNetwork):
         denoiser = guided(
             self.denoiser(obs), self.schedule, self.config.target, gradient, scale, self._clip(), through_denoiser
         )
-        return run(denoiser, self.steps, self.rows, noise, self._clip(), self.config.grad_steps).clamp(-1, 1)
+        return self._run(denoiser, noise)
 
     def _clip(self) -> float | None:
         return 1.0 if self.config.clip else None
 
     def denoiser(self, obs: Tensor) -> Denoiser:
         """The network given obs `[S, B, O]`, at the steps of its sampler, with all that they share computed once."""
-        of_act, at_time, at_obs = self._first_layer(obs, self.times)
+        say = self.at_times(obs, self.times + self.config.first_step)
         place = {t: index for index, t in enumerate(self.steps)}
-
-        def predict(x: Tensor, t: int) -> Tensor:
-            context = at_obs + at_time[:, place[t], None]
-            return self.net.tail(torch.baddbmm(context, x, of_act))
-
-        return predict
+        return lambda x, t: say(x, place[t])
 
 
 @dataclass(frozen=True)
@@ -120,13 +176,26 @@ class DiffusionConfig(DenoiserConfig):
     builds = DiffusionPolicy
 
     T: int = option(5, "diffusion steps", at_least=1)
+    first_step: int = option(0, "number by which the network knows the first step", at_least=0, at_most=1)
     schedule: str = option("vp", "noise schedule", choices=tuple(SCHEDULES))
     zero_terminal_snr: bool = option(False, "rescale the schedule so that its last step is noise alone")
     allow_residual_signal: bool = option(False, "accept a schedule that does not end near noise, as released")
     target: str = option("epsilon", "what the network predicts", choices=tuple(TARGETS))
     weighting: str = option("uniform", "weight of each noise level in the loss", choices=tuple(WEIGHTINGS))
     min_snr_gamma: float = option(5.0, "where weighting min-snr caps the signal-to-noise ratio", above=0)
-    sampler: str = option("ddpm", "how actions are drawn", choices=tuple(SAMPLERS), sampling=True)
+    sampler: str = option("ddpm", "how actions are drawn", choices=(*SAMPLERS, CONTINUOUS), sampling=True)
+    ddpm_mean: str = option(
+        "posterior",
+        "of each step of sampler ddpm: the posterior's mean, or the clean action as predicted (QSM, as released)",
+        choices=("posterior", "clean"),
+        sampling=True,
+    )
+    ddpm_variance: str = option(
+        "posterior", "of each step of sampler ddpm (IDQL: beta)", choices=("posterior", "beta"), sampling=True
+    )
+    clip_steps: bool = option(False, "keep x in [-1, 1] after each step of the sampler (IDQL)", sampling=True)
+    last_again: int = option(0, "how often the last step is taken again (IDQL's M)", at_least=0, sampling=True)
+    t_end: float = option(1e-3, "time of 1 at which sampler dpm-3s ends", above=0, at_most=0.5, sampling=True)
     sample_steps: int | None = option(
         None, "steps of the sampler, evenly spaced from the last (default: T)", at_least=1, sampling=True
     )
@@ -139,6 +208,7 @@ class DiffusionConfig(DenoiserConfig):
             raise OptionError(f"sample_steps must be at most T = {self.T}, got {steps}")
         if self.grad_steps is not None and self.grad_steps > steps:
             raise OptionError(f"grad_steps must be at most the sampler's {steps} steps, got {self.grad_steps}")
+        self._refuse_of_another_sampler()
         if self.eta and self.sampler != "ddim":
             raise OptionError(f"eta is of sampler ddim, and {self.sampler} has none; leave it out, or use sampler ddim")
         if self.min_snr_gamma != 5.0 and self.weighting != "min-snr":
@@ -148,10 +218,21 @@ class DiffusionConfig(DenoiserConfig):
         elif not self.allow_residual_signal:
             self._refuse_residual_signal()
 
+    def _refuse_of_another_sampler(self) -> None:
+        if self.sampler == CONTINUOUS:
+            if self.target != "epsilon":
+                raise OptionError(f"sampler {CONTINUOUS} needs target epsilon, got target {self.target!r}")
+            if self.grad_steps:
+                raise OptionError(f"grad_steps must be 0 or left out with sampler {CONTINUOUS}, got {self.grad_steps}")
+            if self.clip_steps or self.last_again:
+                raise OptionError(f"sampler {CONTINUOUS} has neither clip_steps nor last_again; leave them out")
+        if self.sampler != "ddpm" and (self.ddpm_mean, self.ddpm_variance) != ("posterior", "posterior"):
+            raise OptionError(f"ddpm_mean and ddpm_variance are of sampler ddpm, got sampler {self.sampler!r}")
+
     @property
     def deterministic(self) -> bool:
         """Whether sampling draws no noise after the first."""
-        return self.sampler in DETERMINISTIC and self.eta == 0
+        return self.sampler == CONTINUOUS or (self.sampler in DETERMINISTIC and self.eta == 0)
 
     def _refuse_with_zero_terminal_snr(self) -> None:
         if self.T < 2:

@@ -18,6 +18,7 @@ from core.options import OptionError, option
 from core.rng import Rng
 from core.types import TaskSpec
 from policies import chain, karras
+from policies.base import NoisePrediction, over_dimensions
 from policies.denoiser import DenoiserConfig, DenoiserNetwork
 
 
@@ -63,8 +64,14 @@ class EDMPolicy(DenoiserNetwork):
     def bc_loss(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
         sigma, x = self._noised(act, rng)
         scale = karras.precondition(sigma[..., None], self.config.sigma_data)
-        error = self.predict(scale.into * x, scale.noise[..., 0], obs) - (act - scale.skip * x) / scale.out
-        return error.square().mean(-1)
+        error = self.predict(scale.into * x, scale.noise[..., 0], obs, rng) - (act - scale.skip * x) / scale.out
+        return over_dimensions(error.square(), self.config.reduction)
+
+    def predict_noise(self, obs: Tensor, act: Tensor, rng: Rng) -> NoisePrediction:
+        sigma, x = self._noised(act, rng)
+        deviation = sigma[..., None]
+        noise = (x - self.denoise(x, sigma, obs)) / deviation
+        return NoisePrediction(x, torch.ones_like(deviation), deviation, noise)
 
     def predict_clean(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
         sigma, x = self._noised(act, rng)
@@ -76,7 +83,7 @@ class EDMPolicy(DenoiserNetwork):
         whole = self.config.grad_steps in (None, self.config.sample_steps)
         if chain.covers(self.net) and whole and self.config.sampler == "euler" and not self.config.churn:
             start = self.levels[0] * self.scalings[0][2] * noise
-            return self._fused_chain(obs, self.times, start, self.coefficients).clamp(-1, 1)
+            return self.in_box(self._fused_chain(obs, self.times, start, self.coefficients))
         return self._integrate(self._denoiser(obs), noise)
 
     def guided_sample(
@@ -97,18 +104,17 @@ class EDMPolicy(DenoiserNetwork):
         config, clip = self.config, 1.0 if self.config.clip else None
         second_order = config.sampler == "heun"
         x = karras.sample(denoiser, self.levels, noise, second_order, config.churn, clip, config.grad_steps)
-        return x.clamp(-1, 1)
+        return self.in_box(x)
 
     def _denoiser(self, obs: Tensor) -> karras.Denoiser:
         """D given obs `[S, B, O]`, at the levels of the sampler, with all that they share computed once."""
-        of_act, at_time, at_obs = self._first_layer(obs, self.times)
+        say = self.at_times(obs, self.times)
         place = {sigma: index for index, sigma in enumerate(self.evaluated)}
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
             index = place[sigma]
             skip, out, into = self.scalings[index]
-            first = torch.baddbmm(at_obs + at_time[:, index, None], into * x, of_act)
-            return skip * x + out * self.net.tail(first)
+            return skip * x + out * say(into * x, index)
 
         return denoise
 

@@ -13,6 +13,7 @@ last step, to sigma' = 0, is x0 itself in all of them, whose error is of the ord
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from policies.schedules import Schedule, log_snr
 from policies.targets import to_clean
 
-Denoiser = Callable[[Tensor, int], Tensor]
+Denoiser = Callable[[Tensor, float], Tensor]
 
 
 def ddpm_coefficients(schedule: Schedule, target: str = "epsilon") -> Tensor:
@@ -35,6 +36,22 @@ def ddpm_coefficients(schedule: Schedule, target: str = "epsilon") -> Tensor:
         schedule.posterior_mean_coef2,
         schedule.posterior_variance.sqrt(),
     )
+
+
+def released_ddpm_coefficients(
+    schedule: Schedule, target: str = "epsilon", mean: str = "posterior", variance: str = "posterior"
+) -> Tensor:
+    """DDPM with the choices of releases. `[T, 5]`.
+
+    variance `beta`: noise of variance beta_t, the upper of the two that Ho et al. 2020 (section 3.2) allow. mean
+    `clean`: x0 itself for the posterior's mean (QSM in ColinQiyangLi/qam), which samples no diffusion's density.
+    """
+    c0, c1, c2, c3, c4 = ddpm_coefficients(schedule, target).unbind(1)
+    if variance == "beta":
+        c4 = schedule.betas.flip(0).sqrt() * (c4 > 0)
+    if mean == "clean":
+        c2, c3 = torch.ones_like(c2), torch.zeros_like(c3)
+    return torch.stack([c0, c1, c2, c3, c4], dim=1)
 
 
 def ddim_coefficients(schedule: Schedule, target: str = "epsilon", eta: float = 0.0) -> Tensor:
@@ -141,13 +158,17 @@ def sample(
 
 def run(
     denoiser: Denoiser,
-    steps: Sequence[int],
+    steps: Sequence[float],
     rows: Sequence[Sequence[float]],
     noise: Tensor,
     clip: float | None,
     grad_steps: int | None = None,
+    clip_steps: float | None = None,
 ) -> Tensor:
-    """The given steps, one after another. Gradients pass through the last `grad_steps` of them (None: through all)."""
+    """The given steps, one after another. Gradients pass through the last `grad_steps` of them (None: through all).
+
+    With `clip_steps` x is kept in [-clip_steps, clip_steps] after each.
+    """
     x, before = noise[:, 0], None
     free = 0 if grad_steps is None else len(steps) - grad_steps
     for index, (t, c) in enumerate(zip(steps, rows, strict=True)):
@@ -158,6 +179,7 @@ def run(
                 x = step(predicted, x, drawn, c, clip)
             else:
                 x, before = two_step(predicted, x, drawn, c, clip, before)
+            x = x if clip_steps is None else x.clamp(-clip_steps, clip_steps)
     return x
 
 
@@ -205,8 +227,9 @@ def guided(
     strengths = torch.where(abar > 0, (1 - abar) / abar.sqrt(), 0)
     rows = torch.stack([*to_clean(target, abar), scale * strengths], dim=1).tolist()
 
-    def predict(x: Tensor, t: int) -> Tensor:
-        c0, c1, strength = rows[t]
+    def predict(x: Tensor, t: float) -> Tensor:
+        # a continuous time (policies/dpm_solver.py) is guided as the step below it
+        c0, c1, strength = rows[max(math.floor(t), 0)]
         with torch.set_grad_enabled(through_denoiser or torch.is_grad_enabled()):
             leaf = x.detach().requires_grad_() if through_denoiser else x
             predicted = denoiser(leaf, t)

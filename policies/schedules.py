@@ -32,6 +32,11 @@ def rescaled_linear_betas(T: int) -> Tensor:
     return _variance_preserving(T, 0.1, 20.0)
 
 
+def sde_linear_betas(T: int) -> Tensor:
+    """Evenly spaced from 0.1 / T to 20 / T, at most 0.999 (EDP, as released): `linear` at T = 1000."""
+    return torch.linspace(0.1 / T, 20 / T, T, dtype=torch.float64).clamp(max=0.999)
+
+
 def cosine_betas(T: int) -> Tensor:
     """abar from a squared cosine with offset 0.008, betas at most 0.999 (Nichol & Dhariwal 2021, eq. 17).
 
@@ -71,6 +76,7 @@ SCHEDULES = {
     "cosine": cosine_betas,
     "linear": linear_betas,
     "linear-rescaled": rescaled_linear_betas,
+    "linear-sde": sde_linear_betas,
     "sigmoid": sigmoid_betas,
 }
 

@@ -62,9 +62,10 @@ def should_move(trainer: Trainer, names: dict[str, str], data: Transitions) -> s
         expected |= reached(policy, policy.bc_loss(batch.obs, batch.act, rng))
     elif names["regularizer"] != "none":
         expected |= reached(policy, policy.sample(batch.obs, rng))
-    if names["improvement"] == "q-max":
+    improvement = trainer.parts.improvement
+    if improvement.needs_reparameterised:
         expected |= reached(policy, policy.sample(batch.obs, rng))
-    if names["improvement"] == "one-step":
+    if improvement.needs_denoiser:
         expected |= reached(policy, policy.predict_clean(batch.obs, batch.act, rng))
     return expected
 

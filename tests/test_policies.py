@@ -92,7 +92,9 @@ class TestContract:
 
     def test_one_action_costs_the_passes_the_class_states(self, name, monkeypatch):
         passes, tail = [], MLP.tail
-        monkeypatch.setattr(MLP, "tail", lambda net, first: passes.append(first.shape) or tail(net, first))
+        monkeypatch.setattr(
+            MLP, "tail", lambda net, first, *rest: passes.append(first.shape) or tail(net, first, *rest)
+        )
         policy = build(name)
         policy.sample(draw()[0], double_rng(SEEDS))
         assert [shape[:2] for shape in passes] == [(S, B)] * policy.forwards_per_action

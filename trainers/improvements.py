@@ -5,46 +5,24 @@ Axes: S seeds, B batch, K heads, n samples. To add one: a class and an entry in 
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from core.options import OptionError, Options, option
+from core.options import OptionError, option
 from core.rng import Rng
 from core.types import Transitions
 from critics.candidates import lower_bound, values_of
 from critics.ensemble import Critics
 from policies.base import DenoisingPolicy, Policy
+from trainers.guidance import ActionGradient, ScoreMatching, SoftGuidance
+from trainers.terms import ActorTerms, Improvement
 
-
-class ActorTerms(NamedTuple):
-    """`weight` of the regularizer and `bonus` added to it, each `[S, B]`."""
-
-    weight: Tensor
-    bonus: Tensor
-
-
-@dataclass(frozen=True)
-class Improvement(Options):
-    needs_critic: ClassVar[bool] = False
-    #: whether it adds a bonus, which moves the policy without a regularizer; a weight alone cannot
-    adds_bonus: ClassVar[bool] = False
-    #: whether it differentiates Q through the policy's samples
-    needs_reparameterised: ClassVar[bool] = False
-    #: whether it asks for one-step predictions of the clean action
-    needs_denoiser: ClassVar[bool] = False
-
-    @property
-    def needs_value(self) -> bool:
-        """Whether, with these options, the backup must own V."""
-        return False
-
-    def __call__(self, policy: Policy, critics: Critics | None, batch: Transitions, rng: Rng) -> ActorTerms:
-        raise NotImplementedError
+__all__ = ["IMPROVEMENTS", "ActorTerms", "Improvement"]
 
 
 @dataclass(frozen=True)
@@ -154,7 +132,8 @@ class WeightedRegression(Improvement):
     """The regularizer weighted by f(A), A = min_k Q_k(s, a) - V(s) by the target heads, at the data's actions alone.
 
     - exp: min(exp(A / beta), clip) (AWR, arXiv 1910.00177; IQL, arXiv 2110.06169, eq. 7, whose beta is 1 / ours);
-    - binary: 1 where A > 0 (CRR, arXiv 2006.15134, section 3).
+    - binary: 1 where A > 0 (CRR, arXiv 2006.15134, section 3);
+    - expectile: `expectile` where A > 0, else 1 less it (IDQL, arXiv 2304.10573, as released).
 
     V is the backup's own where it has one, or the mean or largest min_k Q_k over n samples of the policy (CRR). The
     larger beta, the closer to behaviour cloning. No gradient passes through the weight.
@@ -162,7 +141,8 @@ class WeightedRegression(Improvement):
 
     needs_critic = True
 
-    form: str = option("exp", "of the weight", choices=("exp", "binary"))
+    form: str = option("exp", "of the weight", choices=("exp", "binary", "expectile"))
+    expectile: float = option(0.7, "weight of form expectile where A > 0", above=0, at_most=1)
     beta: float = option(1.0, "temperature: the advantage is divided by it", above=0)
     clip: float = option(100.0, "largest weight", above=0)
     baseline: str = option(
@@ -187,6 +167,8 @@ class WeightedRegression(Improvement):
         """Of each advantage `[S, B]`; with `normalize`, its mean over B is 1 for each seed (or all are 0)."""
         if self.form == "binary":
             weight = (advantage > 0).to(advantage.dtype)
+        elif self.form == "expectile":
+            weight = torch.where(advantage > 0, self.expectile, 1 - self.expectile).to(advantage.dtype)
         else:
             weight = (advantage / self.beta).exp().clamp(max=self.clip)
         if self.normalize:
@@ -202,9 +184,34 @@ class WeightedRegression(Improvement):
         return taken - (values.mean(-1) if self.baseline == "sample-mean" else values.amax(-1))
 
 
+@dataclass(frozen=True)
+class WeightedOneStep(WeightedRegression):
+    """eta f(A) times -log N(a; x0, I) of the data's action, x0 the clean action predicted in one step (EDP with IQL).
+
+    The regularizer stays unweighted beside it (arXiv 2305.20081, section 4.3, as released).
+    """
+
+    needs_denoiser = True
+    adds_bonus = True
+
+    eta: float = option(1.0, "weight against the regularizer", at_least=0)
+
+    def __call__(self, policy: Policy, critics: Critics | None, batch: Transitions, rng: Rng) -> ActorTerms:
+        assert isinstance(policy, DenoisingPolicy)
+        weight, _ = super().__call__(policy, critics, batch, rng)
+        clean = policy.predict_clean(batch.obs, batch.act, rng)
+        distance = (batch.act - clean).square().sum(-1)
+        bonus = self.eta * weight * 0.5 * (distance + clean.shape[-1] * math.log(2 * math.pi))
+        return ActorTerms(torch.ones_like(bonus), bonus)
+
+
 IMPROVEMENTS: dict[str, type[Improvement]] = {
     "q-max": QMax,
     "one-step": OneStep,
     "weighted": WeightedRegression,
+    "weighted-one-step": WeightedOneStep,
+    "score-matching": ScoreMatching,
+    "soft-guidance": SoftGuidance,
+    "action-gradient": ActionGradient,
     "none": NoImprovement,
 }

@@ -140,7 +140,8 @@ class Parts:
 
     def network_of(self, part: str) -> NetworkConfig:
         """The network that `part` builds; a backup's V is as the critic."""
-        return self.networks.get("critic" if part == "backup" else part, self.network)
+        alike = {"backup": "critic"}.get(part, part)
+        return self.networks.get(part, self.networks.get(alike, self.network))
 
 
 @dataclass(frozen=True)

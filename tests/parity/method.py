@@ -36,7 +36,8 @@ class Method(ABC):
             put(self.slots[average], [slot.read() for slot in self.slots[of]])
 
     def make_trainer(self, parts: Parts, settings: TrainerConfig, annealing: Annealing | None) -> Trainer:
-        return Trainer(parts, settings, self.spec, [0], annealing=annealing, dtype=torch.float64)
+        # a critic is trained also where only acting asks one
+        return Trainer(parts, settings, self.spec, [0], needs_critic=True, annealing=annealing, dtype=torch.float64)
 
     @abstractmethod
     def parts(self) -> Parts: ...
