@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ablations.presets import PRESETS
 from core.options import OptionError, Options, dashed, option
 from tasks import make_task
-from tasks.protocol import DIFFUSION_QL, Row
+from tasks.protocol import Row
 from trainers import REGULARIZERS
 from trainers.annealing import ANNEALINGS
 
@@ -35,8 +35,9 @@ class Budget(Options):
 
 
 def published(request: Request) -> Row | None:
-    """The row of Diffusion-QL's table for the task, for that preset and those that differ from it in one part."""
-    return DIFFUSION_QL.get(request.task) if request.preset in ("diffusion-ql", "cvae-ql", "edm-ql") else None
+    """What the paper of the preset set for the dataset, where it is a published one."""
+    dataset = make_task(request.task, request.backend).published
+    return PRESETS[request.preset].protocol.get(dataset) if request.preset and dataset else None
 
 
 def default_budget(request: Request, names: Mapping[str, str]) -> dict[str, Any]:

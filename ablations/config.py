@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ablations import released
 from ablations.budget import Budget, make_budget, published
 from ablations.capabilities import refusal
 from ablations.parts import CHOICES, DEFAULT_CHOICES, build_networks, build_part, sections
@@ -19,8 +20,9 @@ from ablations.presets import PRESETS
 from ablations.views import View, make_views
 from core.options import OptionError
 from critics import BACKUPS
+from critics.backups import RewardOnly
 from policies import POLICIES
-from tasks import make_task
+from tasks import Task, make_task
 from tasks.transforms import TransformConfig
 from trainers import TrainerConfig
 from trainers.trainer import Parts
@@ -71,6 +73,8 @@ class RunConfig:
     precision: str = "float32"
     #: the parts and options by which the runs of its comparison differ, with its own values
     varied: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    #: what is to be said of it before training; no part of its record
+    notes: tuple[str, ...] = ()
 
     @property
     def needs_critic(self) -> bool:
@@ -92,7 +96,7 @@ class RunConfig:
     def asks_beyond_one_step(self) -> bool:
         """Whether a critic that it asks was trained on discounted values of next states."""
         one_step = make_task(self.task, self.backend).one_step
-        return self.needs_critic and not one_step and self.names["backup"] != "reward-only"
+        return self.needs_critic and not one_step and not isinstance(self.parts.backup, RewardOnly)
 
     @property
     def asks_target_policy(self) -> bool:
@@ -138,9 +142,6 @@ def of_preset(request: Request) -> dict[str, Any]:
         if request.names.get(part, options[part]) != options[part]:
             # another part's options may have the same names and mean something else
             options = {key: value for key, value in options.items() if not key.startswith(f"{part}.")}
-    body = request.task.removeprefix("local:").partition("-")[0]
-    if request.as_released and body in row.released_rewards:
-        options["task.reward"] = row.released_rewards[body]
     if not make_task(request.task, request.backend).has_transforms:
         options = {key: value for key, value in options.items() if not key.startswith("task.")}
     of_paper = published(request)
@@ -180,7 +181,8 @@ def make_run(request: Request) -> RunConfig:
     """The complete run. Raises `OptionError` where something cannot be."""
     task, names = make_task(request.task, request.backend), choose(request)
     selections = list(request.selections) or _ways_to_act(request, names)
-    options = ChainMap(dict(request.options), of_preset(request), dict(task.defaults))
+    reward, note = _released_rewards(request, task)
+    options = ChainMap(dict(request.options), reward, of_preset(request), dict(task.defaults))
     chosen = list(sections(names))
     built = {
         prefix: build_part(prefix, config, names, options, task.defaults)
@@ -215,7 +217,16 @@ def make_run(request: Request) -> RunConfig:
         request.critic_from,
         request.backend,
         request.precision,
+        notes=(note,) if note else (),
     )
+
+
+def _released_rewards(request: Request, task: Task) -> tuple[dict[str, Any], str | None]:
+    """What is done to rewards by the released code of the preset, as an option, and a line where that is not known."""
+    if request.preset is None or not request.as_released or "task.reward" in request.options:
+        return {}, None
+    transform, note = released.rewards(PRESETS[request.preset], task)
+    return ({"task.reward": transform} if transform else {}), note
 
 
 def _ways_to_act(request: Request, names: Mapping[str, str]) -> list[str]:

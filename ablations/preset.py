@@ -6,13 +6,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tasks.kinds import DENSE
+from tasks.protocol import Row
+
+
+@dataclass(frozen=True)
+class RewardRule:
+    """A transform of rewards (`tasks.transforms`) of a family of tasks with such rewards; `bodies`: if not of all."""
+
+    family: str
+    transform: str
+    bodies: tuple[str, ...] = ()
+    reward: str = DENSE
+
 
 @dataclass(frozen=True)
 class Preset:
     """`parts`: part -> name; `options` and `as_released`: `part.field` -> value (or part -> name, in the latter).
 
     `released_budget`: what `as_released` needs of the run, such as steps beyond a warm-up.
-    `released_rewards`: what a task's name begins with -> the transform of its rewards in the released code.
+    `released_rewards`: what the released code does to rewards, by kind of task.
+    `protocol`: published dataset -> what the paper set for it.
     """
 
     parts: Mapping[str, str]
@@ -20,7 +34,8 @@ class Preset:
     note: str
     options: Mapping[str, Any] = field(default_factory=dict)
     as_released: Mapping[str, Any] = field(default_factory=dict)
-    released_rewards: Mapping[str, str] = field(default_factory=dict)
+    released_rewards: tuple[RewardRule, ...] = ()
+    protocol: Mapping[str, Row] = field(default_factory=dict)
     released_budget: Mapping[str, Any] = field(default_factory=dict)
 
 

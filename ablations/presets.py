@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ablations.preset import Preset, parts
+from ablations.preset import Preset, RewardRule, parts
+from tasks.kinds import ONE_AT_GOAL
+from tasks.protocol import DIFFUSION_QL
 
 
 def _cloning(policy: str, paper: str, note: str = "The class's own loss alone; no critic.", **options: Any) -> Preset:
@@ -63,6 +65,7 @@ PRESETS: dict[str, Preset] = {
         "head's at the policy's actions, and a softmax over 50 candidates. eta, max-q backup, grad-norm: per task.",
         {"improvement.normalizer": "dataset", "improvement.head": "coin"},
         _DIFFUSION_QL_RELEASE,
+        protocol=DIFFUSION_QL,
     ),
     "cvae-ql": Preset(
         parts("cvae", "bc", "q-max", "clipped-double-q", "one"),
@@ -70,6 +73,7 @@ PRESETS: dict[str, Preset] = {
         "The paper's ablation: Diffusion-QL with a CVAE for the diffusion model. Not in the release.",
         {"improvement.normalizer": "dataset", "improvement.head": "coin"},
         _DIFFUSION_QL_RELEASE,
+        protocol=DIFFUSION_QL,
     ),
     "edm-ql": Preset(
         parts("edm", "bc", "q-max", "clipped-double-q", "one"),
@@ -77,6 +81,7 @@ PRESETS: dict[str, Preset] = {
         "Diffusion-QL with EDM's preconditioning and sampler; not a published method.",
         {"improvement.normalizer": "dataset", "improvement.head": "coin"},
         _DIFFUSION_QL_RELEASE,
+        protocol=DIFFUSION_QL,
     ),
     "td3+bc": Preset(
         parts("deterministic", "squared-error", "q-max", "clipped-double-q", "mode"),
@@ -157,7 +162,10 @@ PRESETS: dict[str, Preset] = {
             "backup.expectile": 0.7,
         },
         _RELU,
-        {**dict.fromkeys(("halfcheetah", "hopper", "walker2d"), "iql-locomotion"), "antmaze": "iql-antmaze"},
+        (
+            RewardRule("locomotion", "iql-locomotion", ("halfcheetah", "hopper", "walker2d")),
+            RewardRule("antmaze", "iql-antmaze", reward=ONE_AT_GOAL),
+        ),
     ),
     "awr": Preset(
         parts("gaussian", "bc", "weighted", "clipped-double-q", "mode"),

@@ -22,6 +22,8 @@ import pandas as pd
 
 from ablations import results
 from ablations.statistics import CURVE
+from core.options import OptionError
+from tasks import make_task
 from tasks.protocol import DIFFUSION_QL
 
 #: the metric that rules choose between
@@ -112,7 +114,10 @@ def _named(rule: str, top_k: int) -> str:
 
 def published_top_k(task: str) -> int:
     """Of the task's row, or of the published task that a local one is made after."""
-    row = DIFFUSION_QL.get(task) or DIFFUSION_QL.get(f"{task.removeprefix('local:')}-v2")
+    try:
+        row = DIFFUSION_QL.get(make_task(task).made_after or "")
+    except OptionError:  # of a task that is not known here
+        row = None
     return row.top_k if row else TOP_K
 
 

@@ -34,12 +34,12 @@ def refuse_senseless(runs: Sequence[RunConfig]) -> None:
 
 
 def lines_of(runs: Sequence[RunConfig]) -> list[str]:
-    """Every doubt once, with the labels of the runs that it is of."""
+    """Every note and doubt once, with the labels of the runs that it is of."""
     labels: dict[str, list[str]] = {}
     for run in runs:
-        for doubt in doubts(run):
-            labels.setdefault(doubt, []).append(run.label)
-    return [f"{', '.join(of)}: {doubt}" for doubt, of in labels.items()]
+        for line in (*run.notes, *doubts(run)):
+            labels.setdefault(line, []).append(run.label)
+    return [f"{', '.join(of)}: {line}" for line, of in labels.items()]
 
 
 def refusal(run: RunConfig) -> str | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from core.rng import Rng
 from core.types import TaskSpec, Transitions
+from tasks.kinds import Kind
 from tasks.transforms import TransformConfig
 
 #: observations `[S, B, O]` and randomness -> actions `[S, B, A]`
@@ -42,6 +43,21 @@ class Task(ABC):
     figures: ClassVar[tuple[str, ...]] = ("curves",)
     #: metric -> what it means; the first ones are the headline
     metrics: ClassVar[dict[str, str]] = {}
+
+    @property
+    def kind(self) -> Kind | None:
+        """What it is, where that is known; may look for its data, which can describe it."""
+        return None
+
+    @property
+    def published(self) -> str | None:
+        """The published dataset that it is, by name; None where it is none."""
+        return None
+
+    @property
+    def made_after(self) -> str | None:
+        """The published dataset that it is, or whose recipe its data follow."""
+        return self.published
 
     def under(self, transforms: TransformConfig, episodes: int | None = None) -> Task:
         """This task as asked: rewards and observations transformed, discounted, evaluated over so many episodes.

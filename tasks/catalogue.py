@@ -11,7 +11,7 @@ from tasks.collect import local
 from tasks.d4rl_files import locate
 from tasks.d4rl_names import D4RL, Entry
 from tasks.d4rl_reader import QLearning, load
-from tasks.offline import LateTask, OfflineTask, Recipe
+from tasks.offline import EPISODES, LateTask, OfflineTask, Recipe
 from tasks.simulators import Simulator
 
 #: what recorded D4RL's data: mujoco-py on MuJoCo 2.0 and 2.1
@@ -58,8 +58,10 @@ def _d4rl(entry: Entry, backend: str) -> Recipe:
         recorded_with="" if by_stack else RECORDED_WITH,
         next_actions=not by_stack,
         reward=REWARDS.get(entry.domain, "raw"),
-        # as Diffusion-QL: ten episodes for the -v2 tasks, a hundred for the rest
-        episodes=10 if entry.name.endswith("-v2") else 100,
+        # as Diffusion-QL
+        episodes=EPISODES if entry.domain == "locomotion" else 100,
+        kind=entry.kind,
+        published=entry.name,
     )
 
 
@@ -82,6 +84,8 @@ def _local(name: str) -> Recipe:
         simulator=dataset.simulator,
         stamped=partial(local.physics_of, name),
         next_actions=True,
+        kind=dataset.kind,
+        made_after=dataset.made_after,
     )
 
 
@@ -109,7 +113,7 @@ def offline_task(name: str, backend: str = "gymnasium") -> OfflineTask | None:
     if name in D4RL:
         return OfflineTask(_d4rl(D4RL[name], backend))
     if name in ogbench_data.NAMES:
-        return LateTask(partial(ogbench_data.recipe, name), ogbench_data.EPISODES)
+        return LateTask(partial(ogbench_data.recipe, name), ogbench_data.EPISODES, ogbench_data.kind_of(name))
     if name.startswith(minari_data.PREFIX):
         minari_data.check_name(name)
         return LateTask(partial(minari_data.recipe, name))

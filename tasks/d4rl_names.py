@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.kinds import DENSE, ONE_AT_GOAL, Kind
+
 SERVER = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
 
 
@@ -30,6 +32,11 @@ class Entry:
     @property
     def url(self) -> str:
         return f"{SERVER}/{self.file}"
+
+    @property
+    def kind(self) -> Kind:
+        """What the task is."""
+        return Kind(self.domain, self.body, ONE_AT_GOAL if self.domain == "antmaze" else DENSE)
 
 
 #: body -> observation and action dimensions, references

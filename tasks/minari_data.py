@@ -22,6 +22,7 @@ from core.options import OptionError, first_line
 from tasks.collect import local
 from tasks.d4rl_names import ADROIT, LOCOMOTION
 from tasks.d4rl_reader import BadFile, QLearning
+from tasks.kinds import kind_of
 from tasks.offline import Recipe
 from tasks.simulators import Simulator, installed, packages_for
 
@@ -71,6 +72,8 @@ def recipe(name: str) -> Recipe:
     if not _is_box(actions) or not np.isfinite([actions.low, actions.high]).all():
         raise OptionError(f"{name}: actions are {actions}; policies here act in a bounded box of one dimension")
     spec = dataset._eval_env_spec or dataset.env_spec  # the public way to the first one makes the environment
+    # rewards are those of the environment that the data were recorded in
+    recorded = dataset.env_spec or spec
     shapes = [space.shape[0] for space in parts.values()]
     simulator = spec and MinariSimulator(
         spec.id, spec.max_episode_steps or LIMIT, tuple(filter(None, parts)), described=spec.to_json()
@@ -83,6 +86,7 @@ def recipe(name: str) -> Recipe:
         _reference(dataset.storage.metadata, spec.id if spec else ""),
         load=partial(transitions, name, dataset, tuple(parts)),
         simulator=simulator or None,
+        kind=recorded and kind_of(recorded.entry_point, recorded.kwargs),
     )
 
 

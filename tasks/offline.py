@@ -24,6 +24,7 @@ from tasks.base import Act, Evaluation, Task
 from tasks.d4rl_names import normalise
 from tasks.d4rl_reader import QLearning
 from tasks.fleet import Fleet, Workers, launch
+from tasks.kinds import Kind
 from tasks.rollout import rollout
 from tasks.simulators import Simulator, packages_for
 from tasks.transforms import OBSERVATIONS, REWARDS, Affine, TransformConfig
@@ -59,6 +60,11 @@ class Recipe:
     episodes: int = EPISODES
     discount: float = DISCOUNT
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    #: what the task is, where known
+    kind: Kind | None = None
+    #: the published dataset that it is, and that whose recipe its data follow
+    published: str | None = None
+    made_after: str | None = None
 
 
 class OfflineTask(Task):
@@ -85,6 +91,18 @@ class OfflineTask(Task):
         self._affine: Affine | None = None
         self._fleets: dict[int, Fleet | Workers] = {}
         self._warned = False
+
+    @property
+    def kind(self) -> Kind | None:
+        return self.recipe.kind
+
+    @property
+    def published(self) -> str | None:
+        return self.recipe.published
+
+    @property
+    def made_after(self) -> str | None:
+        return self.recipe.made_after or self.recipe.published
 
     def under(self, transforms: TransformConfig, episodes: int | None = None) -> OfflineTask:
         """Of the same data, and evaluated in the same simulators."""
@@ -188,10 +206,25 @@ def _in_words(physics: Mapping[str, str]) -> str:
 class LateTask(OfflineTask):
     """One whose shapes are known only from its data: they are looked for when first needed, not when it is named."""
 
-    def __init__(self, prepare: Callable[[], Recipe], episodes: int = EPISODES):
-        """`episodes`: what its recipe will have."""
-        self._prepare = prepare
+    def __init__(self, prepare: Callable[[], Recipe], episodes: int = EPISODES, kind: Kind | None = None):
+        """`episodes` and `kind`: what its recipe will have, the latter where that is known without it.
+
+        What is published as a file of its own is no such task.
+        """
+        self._prepare, self._kind = prepare, kind
         self._begin(episodes, {"task.discount": DISCOUNT})
+
+    @property
+    def kind(self) -> Kind | None:
+        return self._kind or self.recipe.kind
+
+    @property
+    def published(self) -> str | None:
+        return None
+
+    @property
+    def made_after(self) -> str | None:
+        return None
 
     @cached_property
     def recipe(self) -> Recipe:  # type: ignore[override]

@@ -22,6 +22,7 @@ import numpy as np
 from core.options import first_line
 from tasks.d4rl_files import find
 from tasks.d4rl_reader import BadFile, QLearning
+from tasks.kinds import DENSE, MINUS_ONE_ELSEWHERE, Kind
 from tasks.offline import Recipe
 from tasks.simulators import Simulator, gymnasium_with
 
@@ -39,6 +40,8 @@ DATASETS: dict[str, tuple[str, ...]] = {
     "scene": _PLAY,
     **dict.fromkeys((f"puzzle-{size}" for size in ("3x3", "4x4", "4x5", "4x6")), _PLAY),
 }
+#: what is moved through a maze or over a field, the reward a step -1 until it is where it should be
+MAZES = ("pointmaze", "antmaze", "humanoidmaze", "antsoccer")
 #: which part of the file each quantity of a step is in; button_states only where there are buttons
 KEYS = ("observations", "actions", "terminals", "qpos")
 #: as OGBench evaluates
@@ -51,6 +54,12 @@ NAMES: dict[str, tuple[str, str]] = {
 }
 
 
+def kind_of(name: str) -> Kind:
+    """What a task is: what moves, or is moved, in an environment of OGBench's."""
+    family, _, body = next(env for env in DATASETS if name.startswith(f"{PREFIX}{env}-")).partition("-")
+    return Kind(family, body, MINUS_ONE_ELSEWHERE if family in MAZES else DENSE)
+
+
 def folders() -> list[Path]:
     """Where files are looked for, in order."""
     named = os.environ.get("OGBENCH_DATASET_DIR")
@@ -60,8 +69,8 @@ def folders() -> list[Path]:
 def recipe(name: str) -> Recipe:
     """The task of this name; its shapes are those of the environment. Raises `OptionError` without the package."""
     env_id, _ = NAMES[name]
-    maze = env_id.split("-")[0] in ("pointmaze", "antmaze", "humanoidmaze", "antsoccer")
-    plugin = "ogbench.locomaze" if maze else "ogbench.manipspace"
+    kind = kind_of(name)
+    plugin = "ogbench.locomaze" if kind.family in MAZES else "ogbench.manipspace"
     limit = gymnasium_with(Simulator(env_id, 0, plugin=plugin)).spec(env_id).max_episode_steps
     simulator = Simulator(env_id, limit, plugin=plugin)
     probe = simulator.start()
@@ -70,7 +79,7 @@ def recipe(name: str) -> Recipe:
         (obs_dim,), (act_dim,) = probe.env.observation_space.shape, probe.env.action_space.shape
     probe.close()
     load = partial(transitions, name, simulator, obs_dim, act_dim)
-    return Recipe(name, obs_dim, act_dim, limit, None, load=load, simulator=simulator, episodes=EPISODES)
+    return Recipe(name, obs_dim, act_dim, limit, None, load=load, simulator=simulator, episodes=EPISODES, kind=kind)
 
 
 def transitions(name: str, simulator: Simulator, obs_dim: int, act_dim: int) -> QLearning:

@@ -18,8 +18,9 @@ import numpy as np
 from core.options import OptionError
 from tasks.collect import locomotion, play, pointmaze
 from tasks.collect.record import about, episode_statistics, write
-from tasks.d4rl_names import LOCOMOTION
+from tasks.d4rl_names import D4RL, LOCOMOTION
 from tasks.d4rl_reader import BadFile
+from tasks.kinds import ONE_AT_GOAL, Kind
 from tasks.simulators import Simulator
 
 SEED = 0
@@ -37,6 +38,9 @@ class Local:
     make: Callable[[int], dict[str, np.ndarray]]  # seed -> arrays of a D4RL file
     #: raised when the recipe changes what it makes
     version: int = 1
+    #: the published dataset whose recipe it follows
+    made_after: str | None = None
+    kind: Kind | None = None
 
 
 def _locomotion() -> dict[str, Local]:
@@ -44,21 +48,43 @@ def _locomotion() -> dict[str, Local]:
     for body in locomotion.SIMULATORS:
         obs_dim, act_dim, reference = LOCOMOTION[body]
         for kind in locomotion.KINDS:
-            make = partial(locomotion.collect, body, kind)
-            made[f"local:{body}-{kind}"] = Local(obs_dim, act_dim, reference, locomotion.SIMULATORS[body], make)
+            simulator, make = locomotion.SIMULATORS[body], partial(locomotion.collect, body, kind)
+            after = f"{body}-{kind}-v2"
+            made[f"local:{body}-{kind}"] = Local(
+                obs_dim,
+                act_dim,
+                reference,
+                simulator,
+                make,
+                made_after=after if after in D4RL else None,
+                kind=Kind("locomotion", body),
+            )
     return made
 
 
 LOCAL: dict[str, Local] = {
     **{
         f"local:pointmaze-{maze}": Local(
-            4, 2, pointmaze.REFERENCES[maze], pointmaze.simulator(maze), partial(pointmaze.collect, maze)
+            4,
+            2,
+            pointmaze.REFERENCES[maze],
+            pointmaze.simulator(maze),
+            partial(pointmaze.collect, maze),
+            kind=Kind("maze2d", maze, ONE_AT_GOAL),
         )
         for maze in pointmaze.MAZES
     },
     **_locomotion(),
     **{
-        f"local:{kind}-play": Local(obs_dim, play.ACT_DIM, None, play.simulator(kind), partial(play.collect, kind), 3)
+        f"local:{kind}-play": Local(
+            obs_dim,
+            play.ACT_DIM,
+            None,
+            play.simulator(kind),
+            partial(play.collect, kind),
+            version=3,
+            kind=Kind("manipulation", kind),
+        )
         for kind, (obs_dim, _) in play.KINDS.items()
     },
 }
