@@ -15,7 +15,6 @@ from ablations.config import RunConfig
 from core.options import OptionError
 from policies.perturbed import PerturbedConfig
 from trainers.annealing import ANNEALINGS
-from trainers.improvements import QBonus, WeightedRegression
 
 #: a target that holds more than this share of its start is said
 LEFT = 0.05
@@ -96,9 +95,9 @@ def _policy(run: RunConfig) -> Iterator[str]:
 def _q(run: RunConfig) -> Iterator[str]:
     """Q has a weight, and for long enough."""
     improvement, policy, trainer, steps = run.parts.improvement, run.parts.policy, run.trainer, run.budget.steps
-    if not isinstance(improvement, QBonus):
+    if not improvement.adds_bonus:
         return
-    if improvement.eta == 0:
+    if getattr(improvement, "eta", None) == 0:
         yield "--improvement.eta 0 gives Q no weight: the policy learns by its regularizer alone"
     if isinstance(policy, PerturbedConfig) and policy.phi == 0:
         yield "--policy.phi 0 perturbs nothing: Q changes no action of the policy"
@@ -140,7 +139,7 @@ def _target_policy(run: RunConfig) -> Iterator[str]:
 def _target_critic(run: RunConfig) -> Iterator[str]:
     """Little is left of the target critic's random start, where anything asks it."""
     acts_by_it = any(view.selection.needs_critic for view in run.views)
-    asked = run.asks_beyond_one_step or acts_by_it or isinstance(run.parts.improvement, WeightedRegression)
+    asked = run.asks_beyond_one_step or acts_by_it or run.parts.improvement.asks_target
     if not run.trains_critic or not asked:
         return
     trainer, steps = run.trainer, run.budget.steps

@@ -47,7 +47,7 @@ BAD = {
     "--trainer.ema-decay 1.5": "--trainer.ema-decay must be at most 1",
     "--improvement.eta -1": "--improvement.eta must be at least 0",
     "--policy diffusion --policy.latent-clip 1": "--policy.latent-clip is an option of policy cvae, not of diffusion",
-    "--bc-only --improvement.eta 1": "--improvement.eta is an option of improvement q-max, one-step, not of none",
+    "--bc-only --improvement.eta 1": "--improvement.eta is an option of improvement q-max, one-step, weighted-one-step",
     "--bc-only --improvement q-max": "--bc-only and --improvement q-max exclude each other",
     "--policy cvae --selection mode": "selection mode needs a policy with a mode, which cvae is not",
     "--policy.schedule linear --policy.T 5": "leaves 95% of the signal",

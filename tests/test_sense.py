@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from builders import double_rng, make_batch, make_trainer, small_config
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +16,7 @@ from ablations.studies import STUDIES
 from core.options import OptionError
 from run_ablation import main
 from tasks import task_names
-from trainers import TrainerConfig
+from trainers import IMPROVEMENTS, TrainerConfig
 
 #: of Minari's names, which anyone can add to, one stands for all: nothing here reads data
 MINARI = "minari:mujoco/hopper/medium-v0"
@@ -169,6 +171,18 @@ def test_it_is_said_before_training_and_the_run_is_made(tmp_path, capsys):
     assert main([*tiny.split(), "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().err
     assert said.index("98% of the target critic is still its random start") < said.index("results go to")
+
+
+@pytest.mark.parametrize("name", [name for name, kind in IMPROVEMENTS.items() if kind.needs_critic])
+def test_which_improvement_asks_the_target_critic(name):
+    """A target critic of nans shows in the terms of those that ask it, and of no other."""
+    improvement = IMPROVEMENTS[name]()
+    trainer = make_trainer(small_config("diffusion"), (0, 1), name)
+    with torch.no_grad():
+        for parameter in trainer.target_critic.parameters():
+            parameter.fill_(float("nan"))
+    terms = improvement(trainer.policy, trainer.critics(), make_batch(), double_rng((0, 1)))
+    assert bool((terms.weight + terms.bonus).isnan().any()) == improvement.asks_target
 
 
 options = st.builds(

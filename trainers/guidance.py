@@ -34,6 +34,7 @@ class AtNoisedAction(Improvement):
     """
 
     needs_critic = True
+    asks_target = True
     adds_bonus = True
     needs_denoiser = True
 
@@ -88,6 +89,7 @@ class ActionGradient(Improvement):
     """
 
     needs_critic = True
+    asks_target = True
     adds_bonus = True
     needs_reparameterised = True
 

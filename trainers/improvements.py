@@ -140,6 +140,7 @@ class WeightedRegression(Improvement):
     """
 
     needs_critic = True
+    asks_target = True
 
     form: str = option("exp", "of the weight", choices=("exp", "binary", "expectile"))
     expectile: float = option(0.7, "weight of form expectile where A > 0", above=0, at_most=1)

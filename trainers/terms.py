@@ -24,6 +24,8 @@ class ActorTerms(NamedTuple):
 @dataclass(frozen=True)
 class Improvement(Options):
     needs_critic: ClassVar[bool] = False
+    #: whether it asks the critic's average, not the critic that is trained
+    asks_target: ClassVar[bool] = False
     #: whether it adds a bonus, which moves the policy without a regularizer; a weight alone cannot
     adds_bonus: ClassVar[bool] = False
     #: whether it differentiates Q through the policy's samples
