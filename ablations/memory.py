@@ -7,14 +7,13 @@ forward passes keep for the backward ones (the layers of every step of a samplin
 from __future__ import annotations
 
 import gc
-import os
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ablations.config import RunConfig
 from core import fusion
+from core.memory import free_bytes
 from core.rng import SeedRng
 from core.types import TaskSpec, Transitions
 from trainers.trainer import Trainer
@@ -69,12 +68,7 @@ def free(device: torch.device) -> int:
     """Bytes that can still be had on the device."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    try:
-        # what the kernel would free for the asking counts too
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return free_bytes()
 
 
 def fitting(each: int, device: torch.device) -> int:

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from core.options import OptionError, first_line
+from tasks import containers
+from tasks.validation import BadFile, as_used, checked, flags, in_unit_box, numeric
 
-#: how far beyond [-1, 1] an action may lie: rounding of a tanh or of a scaling
-ACTION_SLACK = 1e-4
 KEYS = ("observations", "actions", "rewards", "terminals")
 
 
@@ -43,10 +42,6 @@ class QLearning:
     next_actions: np.ndarray | None = None  # [n, A]
 
 
-class BadFile(OptionError):
-    """A dataset file cannot be used: one line with the file, the key and the index."""
-
-
 def read(path: Path, obs_dim: int, act_dim: int) -> Steps:
     """The steps in the file, with observations `[N, obs_dim]` and actions `[N, act_dim]`; raises `BadFile`."""
     arrays = _arrays(path)
@@ -65,31 +60,21 @@ def read(path: Path, obs_dim: int, act_dim: int) -> Steps:
             raise BadFile(f"{path}: {key} has {len(array)} steps and rewards has {count}; expected as many")
     if count < 2:
         raise BadFile(f"{path}: holds {count} steps, a transition needs two; there is no episode in it")
-    _check_values(path, arrays)
-    flags = {key: arrays[key].astype(bool) for key in ("terminals", "timeouts") if key in arrays}
+    for key in ("observations", "actions", "rewards"):
+        as_used(path, key, arrays[key])
+    in_unit_box(path, "actions", arrays["actions"])
+    ends = {key: flags(path, key, arrays[key]) for key in ("terminals", "timeouts") if key in arrays}
     numbers = {key: arrays[key] for key in ("observations", "actions", "rewards")}
-    return Steps(**numbers, terminals=flags["terminals"], timeouts=flags.get("timeouts"))
+    return Steps(**numbers, terminals=ends["terminals"], timeouts=ends.get("timeouts"))
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of the file by key, numeric but otherwise unchecked."""
-    import h5py
-
-    if path.is_dir():
-        raise BadFile(f"{path}: is a directory, expected an HDF5 file")
-    try:
-        with path.open("rb"):
-            pass
-        with h5py.File(path, "r") as file:
-            missing = [key for key in KEYS if key not in file]
-            if missing:
-                raise BadFile(f"{path}: has no {', '.join(missing)}; it has {_shown(file)}")
-            return {key: _numeric(path, key, file) for key in (*KEYS, "timeouts") if key in file}
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise BadFile(
-            f"{path}: cannot be read as HDF5 ({reason}); damaged or incomplete? delete it to fetch it again"
-        ) from None
+    with containers.hdf5(path) as file:
+        missing = [key for key in KEYS if key not in file]
+        if missing:
+            raise BadFile(f"{path}: has no {', '.join(missing)}; it has {_shown(file)}")
+        return {key: _numeric(path, key, file) for key in (*KEYS, "timeouts") if key in file}
 
 
 def _shown(file) -> str:
@@ -103,30 +88,8 @@ def _numeric(path: Path, key: str, file) -> np.ndarray:
     item = file[key]
     if not isinstance(item, h5py.Dataset) or item.shape is None:
         raise BadFile(f"{path}: {key} is not an array")
-    wanted = "biuf" if key in ("terminals", "timeouts") else "f"
-    if item.dtype.kind not in wanted:
-        kind = "numbers or booleans" if len(wanted) > 1 else "floating-point numbers"
-        raise BadFile(f"{path}: {key} holds {item.dtype}, expected {kind}")
-    return item[()] if item.shape else np.asarray(item[()])
-
-
-def _check_values(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    for key in ("observations", "actions", "rewards"):
-        _refuse(path, key, arrays[key], ~np.isfinite(arrays[key]), "expected finite numbers")
-    beyond = np.abs(arrays["actions"]) > 1 + ACTION_SLACK
-    _refuse(path, "actions", arrays["actions"], beyond, "expected actions between -1 and 1")
-    for key in ("terminals", "timeouts"):
-        if key in arrays:
-            _refuse(path, key, arrays[key], (arrays[key] != 0) & (arrays[key] != 1), "expected 0 or 1")
-
-
-def _refuse(path: Path, key: str, array: np.ndarray, bad: np.ndarray, expected: str) -> None:
-    if bad.any():
-        index = np.unravel_index(int(bad.argmax()), bad.shape)
-        place = ", ".join(str(int(i)) for i in index)
-        others = int(bad.sum()) - 1
-        more = f", and {others} more like it" if others else ""
-        raise BadFile(f"{path}: {key}[{place}] is {array[index]}{more}; {expected}")
+    array = item[()] if item.shape else np.asarray(item[()])
+    return numeric(path, key, array, "biuf" if key in ("terminals", "timeouts") else "f")
 
 
 def qlearning(steps: Steps, limit: int, terminate_on_end: bool = False) -> QLearning:
@@ -154,10 +117,7 @@ def qlearning(steps: Steps, limit: int, terminate_on_end: bool = False) -> QLear
 
 def load(path: Path, obs_dim: int, act_dim: int, limit: int) -> QLearning:
     """The transitions of a file of a task with these shapes and this time limit; raises `BadFile`."""
-    transitions = qlearning(read(path, obs_dim, act_dim), limit)
-    if not len(transitions.rewards):
-        raise BadFile(f"{path}: no transition in it; every step ends its episode")
-    return transitions
+    return checked(path, qlearning(read(path, obs_dim, act_dim), limit))
 
 
 def counted_timeouts(terminals: np.ndarray, limit: int) -> np.ndarray:

@@ -122,7 +122,7 @@ def gymnasium_with(recipe: Simulator):
         import mujoco  # noqa: F401
     if recipe.plugin:
         try:
-            module = _quietly_imported(recipe.plugin)
+            module = quietly_imported(recipe.plugin)
         except ImportError:
             raise OptionError(
                 f"{recipe.env_id} needs {PLUGINS[recipe.plugin]}; pip install {PLUGINS[recipe.plugin]}"
@@ -132,7 +132,7 @@ def gymnasium_with(recipe: Simulator):
     return gymnasium
 
 
-def _quietly_imported(package: str):
+def quietly_imported(package: str):
     """The package, without the advice it prints about environments that are not used here."""
     with contextlib.redirect_stderr(io.StringIO()):
         return importlib.import_module(package)

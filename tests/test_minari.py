@@ -139,5 +139,5 @@ def test_without_dataset_or_network_one_line_says_what_to_do(store, monkeypatch,
 
 def test_a_damaged_dataset_is_named(store, tmp_path):
     (tmp_path / "minari" / "test" / "broken-v0" / "data").mkdir(parents=True)
-    with pytest.raises(OptionError, match=r"broken-v0: cannot be read as a dataset of Minari"):
+    with pytest.raises(OptionError, match=r"broken-v0/data/metadata.json: cannot be read"):
         make_task("minari:test/broken-v0").dataset()
