@@ -142,7 +142,9 @@ def _parameters(entry_point: str) -> set[str]:
     from gymnasium.envs.registration import load_env_creator
 
     maker = load_env_creator(entry_point)
-    makers = [base.__init__ for base in maker.__mro__] if isinstance(maker, type) else [maker]
+    makers = (
+        [vars(base).get("__init__", object.__init__) for base in maker.__mro__] if isinstance(maker, type) else [maker]
+    )
     names = {
         parameter.name
         for made in makers
