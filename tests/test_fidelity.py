@@ -50,7 +50,7 @@ def build(name, released=False):
     trainer = dataclasses.replace(
         chosen["trainer"], batch=BATCH, lr=VANISHING, critic_lr=VANISHING, bonus_start=0, grad_norm=None
     )
-    parts = Parts(**{field.name: chosen[field.name] for field in dataclasses.fields(Parts)})
+    parts = Parts(**{field.name: chosen[field.name] for field in dataclasses.fields(Parts) if field.name in chosen})
     return one_seed(parts, trainer, chosen["selection"].needs_critic)
 
 
