@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks.kinds import DENSE, ONE_AT_GOAL, Kind
 
-SERVER = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
+SERVER = "https://rail.eecs.berkeley.edu/datasets/offline_rl"
 
 
 @dataclass(frozen=True)

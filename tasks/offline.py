@@ -27,7 +27,7 @@ from tasks.fleet import Fleet, Workers, launch
 from tasks.kinds import Kind
 from tasks.rollout import rollout
 from tasks.simulators import Simulator, packages_for
-from tasks.transforms import OBSERVATIONS, REWARDS, Affine, TransformConfig
+from tasks.transforms import OBSERVATIONS, Affine, TransformConfig, transformed
 
 #: as every paper of the methods here takes on these tasks
 DISCOUNT = 0.99
@@ -140,7 +140,7 @@ class OfflineTask(Task):
         return Transitions(
             _tensor(affine(data.observations)),
             _tensor(np.clip(data.actions, -1, 1)),
-            _tensor(REWARDS[self.recipe.reward](data)),
+            _tensor(transformed(self.recipe.reward, data)),
             _tensor(affine(data.next_observations)),
             _tensor(self.recipe.discount * ~data.terminals),
             None if data.next_actions is None else _tensor(np.clip(data.next_actions, -1, 1)),

@@ -12,19 +12,18 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
-import zipfile
-import zlib
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from core.options import first_line
+from tasks import containers
 from tasks.d4rl_files import find
-from tasks.d4rl_reader import BadFile, QLearning
+from tasks.d4rl_reader import QLearning
 from tasks.kinds import DENSE, MINUS_ONE_ELSEWHERE, Kind
 from tasks.offline import Recipe
 from tasks.simulators import Simulator, gymnasium_with
+from tasks.validation import BadFile, as_used, checked, flags, in_unit_box, numeric
 
 PREFIX = "ogbench:"
 SERVER = "https://rail.eecs.berkeley.edu/datasets/ogbench"
@@ -91,7 +90,8 @@ def transitions(name: str, simulator: Simulator, obs_dim: int, act_dim: int) -> 
     def check(path: Path) -> None:
         read(path, obs_dim, act_dim)
 
-    steps = read(find(name, f"{SERVER}/{file}", folders(), check, nearest_local(env_id)), obs_dim, act_dim)
+    path = find(name, f"{SERVER}/{file}", folders(), check, nearest_local(env_id))
+    steps = read(path, obs_dim, act_dim)
     here = steps["terminals"] == 0
     after = np.append(False, here[:-1])
     told = {key: array[here] for key, array in steps.items()}
@@ -99,7 +99,9 @@ def transitions(name: str, simulator: Simulator, obs_dim: int, act_dim: int) -> 
     relabel_dataset(env_id, probe.env, told)
     probe.close()
     following = steps["observations"][after]
-    return QLearning(told["observations"], told["actions"], told["rewards"], following, told["masks"] == 0)
+    return checked(
+        file, QLearning(told["observations"], told["actions"], told["rewards"], following, told["masks"] == 0)
+    )
 
 
 def nearest_local(env_id: str) -> str:
@@ -112,28 +114,23 @@ def nearest_local(env_id: str) -> str:
 
 def read(path: Path, obs_dim: int, act_dim: int) -> dict[str, np.ndarray]:
     """The arrays of a file by key, `[N, ...]`, float32 where they go to the learner; raises `BadFile`."""
-    if path.is_dir():
-        raise BadFile(f"{path}: is a directory, expected OGBench's npz file")
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("not a zip archive")
-        with np.load(path) as file:
-            missing = [key for key in KEYS if key not in file]
-            if missing:
-                raise BadFile(f"{path}: has no {', '.join(missing)}; it has {', '.join(file.files) or 'nothing'}")
-            arrays = {key: file[key] for key in (*KEYS, "button_states") if key in file}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = first_line(error)
-        raise BadFile(f"{path}: cannot be read as npz ({reason}); damaged? delete it to fetch it again") from None
+    arrays = containers.npz(path, lambda key: key in (*KEYS, "button_states"))
+    missing = [key for key in KEYS if key not in arrays]
+    if missing:
+        there = ", ".join(sorted(containers.names_in_npz(path))[:8])
+        raise BadFile(f"{path}: has no {', '.join(missing)}; it has {there or 'nothing'}")
     count = len(arrays["terminals"]) if arrays["terminals"].ndim == 1 else -1
     for key, array in arrays.items():
         width = {"observations": obs_dim, "actions": act_dim}.get(key)
         if not array.ndim or len(array) != count or (width and array.shape != (count, width)):
             wanted = "steps" if width is None else f"steps, {width}"
             raise BadFile(f"{path}: {key} has shape {array.shape}, this task's is ({wanted}); a file of another task?")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            index = int(np.flatnonzero(~np.isfinite(array).reshape(count, -1).all(1))[0])
-            raise BadFile(f"{path}: {key}[{index}] is not finite; expected numbers")
+        numeric(path, key, array)
+    used = {key: as_used(path, key, arrays[key]) for key in ("observations", "actions")}
+    in_unit_box(path, "actions", used["actions"])
+    for key in set(arrays) - set(used):
+        as_used(path, key, arrays[key])
+    flags(path, "terminals", arrays["terminals"])
     if count < 2 or not arrays["terminals"][-1]:
         raise BadFile(f"{path}: its {max(count, 0)} steps do not end with the end of an episode; incomplete?")
-    return {**arrays, **{key: arrays[key].astype(np.float32) for key in ("observations", "actions")}}
+    return {**arrays, **used}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.options import Options, option
+from core.options import OptionError, Options, option
 from tasks.d4rl_reader import QLearning
 
 Rewards = Callable[[QLearning], np.ndarray]
@@ -34,13 +34,41 @@ def iql_antmaze(data: QLearning) -> np.ndarray:
 def standardise(data: QLearning) -> np.ndarray:
     """Mean 0, deviation 1 (n - 1 in the denominator): Diffusion-QL on adroit."""
     rewards = data.rewards.astype(np.float64)
+    _refuse_no_spread("standardise", "rewards", rewards)
     return (rewards - rewards.mean()) / rewards.std(ddof=1)
 
 
 def iql_locomotion(data: QLearning) -> np.ndarray:
     """1000 r / (largest - smallest return of an episode): IQL on locomotion (ikostrikov/implicit_q_learning)."""
     returns = episode_returns(data)
+    _refuse_no_spread("iql-locomotion", "returns of episodes", returns)
     return 1000 * data.rewards / (returns.max() - returns.min())
+
+
+def _refuse_no_spread(transform: str, what: str, values: np.ndarray) -> None:
+    """Raise `OptionError` where a transform would divide by the spread of values that have none."""
+    if len(values) < 2 or not np.ptp(values) > 1e-12 * np.abs(values).max():
+        alike = f"all {len(values)} are {values[0]:.6g}" if len(values) > 1 else "there is one"
+        raise OptionError(
+            f"--task.reward {transform} divides by the spread of the {what}, which have none ({alike}); "
+            "use --task.reward raw"
+        )
+
+
+def transformed(name: str, data: QLearning) -> np.ndarray:
+    """Rewards `[n]` as the transform called `name` makes them, float32.
+
+    Raises `OptionError` where they cannot be, or are not finite.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        rewards = REWARDS[name](data).astype(np.float32)
+    if not np.isfinite(rewards).all():
+        row = int(np.flatnonzero(~np.isfinite(rewards))[0])
+        raise OptionError(
+            f"--task.reward {name} makes of reward {row}, {data.rewards[row]:.6g}, {rewards[row]}; "
+            "expected finite numbers, use --task.reward raw"
+        )
+    return rewards
 
 
 def episode_returns(data: QLearning) -> np.ndarray:

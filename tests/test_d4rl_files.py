@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,12 +23,17 @@ NAME = "hopper_medium-v2.hdf5"
 class Server(BaseHTTPRequestHandler):
     """Serves `content`; ranges unless told not to; hangs up after `cut` bytes."""
 
-    content, ranges, cut, status = b"", True, None, None
+    content, ranges, cut, status, elsewhere = b"", True, None, None, None
     asked: list[str | None] = []
 
     def do_GET(self):
         wanted = self.headers.get("Range")
         self.asked.append(wanted)
+        if self.elsewhere:
+            self.send_response(302)
+            self.send_header("Location", self.elsewhere)
+            self.end_headers()
+            return
         first = int(wanted[len("bytes=") : -1]) if wanted and self.ranges else 0
         body, total = self.content[first:], len(self.content)
         if self.status or (first and not body):
@@ -58,6 +64,7 @@ def server(tmp_path, folder, monkeypatch):
     service = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=service.serve_forever, daemon=True).start()
     monkeypatch.setattr("tasks.d4rl_names.SERVER", f"http://127.0.0.1:{service.server_port}")
+    monkeypatch.setattr("tasks.d4rl_files.SCHEME", "http://127.0.0.1")
     yield handler
     service.shutdown()
     service.server_close()
@@ -147,10 +154,45 @@ def test_a_server_that_has_it_not_is_named_with_what_else_can_be_done(server, fo
 
 
 def test_without_a_network_too(folder, monkeypatch):
-    monkeypatch.setattr("tasks.d4rl_names.SERVER", "http://127.0.0.1:9")
+    monkeypatch.setattr("tasks.d4rl_names.SERVER", "https://127.0.0.1:9")
     line = refusal("antmaze-umaze-v0")
     assert "cannot be fetched" in line
     assert "--task local:pointmaze-umaze" in line
+
+
+@pytest.mark.parametrize("elsewhere", ["http://localhost/x.hdf5", "ftp://127.0.0.1/x", "file:///etc/passwd"])
+def test_a_server_that_sends_to_an_unsafe_address_is_not_followed(server, folder, elsewhere):
+    server.elsewhere = elsewhere
+    # urllib itself does not go to a file
+    line = refusal("hopper-medium-v2")
+    assert "addresses must begin with" in line or "is not allowed" in line
+    assert not list(folder.iterdir())
+
+
+def test_addresses_that_are_not_encrypted_are_refused(server, folder, monkeypatch):
+    monkeypatch.setattr("tasks.d4rl_files.SCHEME", "https://")
+    assert "must begin with https://" in refusal("hopper-medium-v2")
+    assert not server.asked
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_known_digest_is_the_file_s(server, folder, known):
+    folder.mkdir()
+    digest = hashlib.sha256(server.content if known else b"another").hexdigest()
+    (folder / f"{NAME}.sha256").write_text(f"{digest}  {NAME}\n")
+    if known:
+        assert len(make_task("hopper-medium-v2").dataset()) == 13
+    else:
+        assert "its sha256 is" in refusal("hopper-medium-v2")
+        assert [file.name for file in folder.iterdir()] == [f"{NAME}.sha256"]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_download_without_end_is_refused(server, folder, monkeypatch, told):
+    monkeypatch.setattr("tasks.d4rl_files.LARGEST", 1000)
+    if not told:
+        monkeypatch.setattr("tasks.d4rl_files._length", lambda headers: None)
+    assert "expected at most 1 kB" in refusal("hopper-medium-v2")
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, folder, server):

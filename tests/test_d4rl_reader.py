@@ -98,7 +98,7 @@ def test_every_published_name_is_known_once():
     assert len(D4RL) == 128
     assert len({entry.url for entry in D4RL.values()}) == len(D4RL)
     assert D4RL["hopper-medium-expert-v2"].url == (
-        "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/hopper_medium_expert-v2.hdf5"
+        "https://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/hopper_medium_expert-v2.hdf5"
     )
     assert D4RL["walker2d-medium-replay-v0"].file == "gym_mujoco/walker_mixed.hdf5"
     assert D4RL["pen-human-v1"].limit == 100

@@ -77,12 +77,12 @@ def test_a_step_with_the_cube_in_place_is_paid_and_terminal(folder):
 
 def test_without_file_or_network_one_line_says_what_to_do(folder, monkeypatch):
     pytest.importorskip("ogbench")
-    monkeypatch.setattr("tasks.ogbench_data.SERVER", "http://127.0.0.1:9")
+    monkeypatch.setattr("tasks.ogbench_data.SERVER", "https://127.0.0.1:9")
     with pytest.raises(OptionError) as error:
         make_task(NAME).dataset()
     said = str(error.value)
     assert "\n" not in said
-    for part in (FILE, str(folder), ".ogbench/data", "http://127.0.0.1:9", "local:cube-single-play"):
+    for part in (FILE, str(folder), ".ogbench/data", "https://127.0.0.1:9", "local:cube-single-play"):
         assert part in said
 
 
@@ -105,7 +105,7 @@ SAID = {
     "no qpos": "has no qpos",
     "other shapes": "another task",
     "shorter": r"actions has shape \(17, 5\)",
-    "not a number": r"observations\[4\] is not finite",
+    "not a number": r"observations\[4, 2\] is nan; expected finite",
     "cut": "incomplete",
 }
 

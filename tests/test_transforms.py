@@ -10,10 +10,12 @@ import torch
 from d4rl_builders import arrays, save
 
 from ablations.cli import parse
+from core.options import OptionError
 from core.rng import SeedRng
 from run_ablation import main
 from tasks import make_task
-from tasks.transforms import REWARDS, TransformConfig
+from tasks.d4rl_reader import QLearning
+from tasks.transforms import REWARDS, TransformConfig, transformed
 
 pytest.importorskip("gymnasium")
 pytest.importorskip("h5py")
@@ -85,3 +87,21 @@ def test_the_release_of_a_method_has_its_own():
 )
 def test_what_cannot_be_is_refused_in_one_line(options, why, refused):
     assert why in refused(*TINY, *options.split())
+
+
+@pytest.mark.parametrize(("transform", "what"), [("standardise", "rewards"), ("iql-locomotion", "returns of episodes")])
+@pytest.mark.parametrize("reward", [0.0, -1.0, 0.1])
+def test_a_transform_that_divides_by_a_spread_says_that_there_is_none(transform, what, reward):
+    """Fetch pays -1 always, a maze that is never solved 0: no advice about learning rates."""
+    rows = np.arange(40.0)[:, None]
+    ends = np.arange(40) % 10 == 9
+    data = QLearning(rows, rows / 40, np.full(40, reward, np.float32), rows + 1, ends)
+    with pytest.raises(OptionError, match=f"--task.reward {transform} divides by the spread of the {what}"):
+        transformed(transform, data)
+
+
+def test_a_transform_that_leaves_float32_names_the_reward():
+    rows = np.arange(40.0)[:, None]
+    rewards = np.where(np.arange(40) == 7, 3e38, 1).astype(np.float32)
+    with pytest.raises(OptionError, match="makes of reward 7, 3e"):
+        transformed("antmaze", QLearning(rows, rows / 40, rewards, rows + 1, np.zeros(40, bool)))

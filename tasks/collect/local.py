@@ -19,9 +19,9 @@ from core.options import OptionError
 from tasks.collect import locomotion, play, pointmaze
 from tasks.collect.record import about, episode_statistics, write
 from tasks.d4rl_names import D4RL, LOCOMOTION
-from tasks.d4rl_reader import BadFile
 from tasks.kinds import ONE_AT_GOAL, Kind
 from tasks.simulators import Simulator
+from tasks.validation import BadFile
 
 SEED = 0
 
@@ -106,10 +106,7 @@ def locate(name: str) -> Path:
     file = path(name)
     if not file.exists():
         make(name)
-    try:
-        made_for = about(file).get("task", name)
-    except OSError:
-        return file  # the reader says what is wrong with it
+    made_for = about(file).get("task", name)
     if made_for != name:
         raise BadFile(f"{file}: holds the data of {made_for}, expected {name}; delete it and it is made again")
     return file
@@ -118,9 +115,10 @@ def locate(name: str) -> Path:
 def physics_of(name: str) -> dict[str, str]:
     """What computed the motion in a dataset's file; nothing where it is not here or does not say."""
     try:
-        return about(path(name)).get("physics", {})
-    except OSError:
+        told = about(path(name)).get("physics", {})
+    except BadFile:
         return {}
+    return {key: str(value) for key, value in told.items()} if isinstance(told, dict) else {}
 
 
 def make(name: str) -> dict[str, float]:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from core.bars import progress_bar
+from tasks import containers
 from tasks.fleet import Fleet, Moment, Workers, launch
 from tasks.simulators import Simulator
 
@@ -102,11 +103,13 @@ def write(path: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> N
 
 
 def about(path: Path) -> dict[str, Any]:
-    """What the file says of itself; nothing where it is not one of ours."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        return json.loads(file.attrs.get("about", "{}"))
+    """What the file says of itself; nothing where it is not one of ours. Raises `BadFile` where it cannot be read."""
+    with containers.hdf5(path) as file:
+        told = file.attrs.get("about", "{}")
+        said = json.loads(told) if isinstance(told, str) else None
+        if not isinstance(said, dict):
+            raise ValueError("what it says of itself is no JSON object")
+        return said
 
 
 def episodes_of(arrays: dict[str, np.ndarray]) -> list[slice]:
