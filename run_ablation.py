@@ -71,6 +71,9 @@ def _carry_out(arguments: Sequence[str]) -> int:
 
 def _train(arguments: Sequence[str]) -> int:
     command = parse(arguments)
+    if command.describe:
+        print(comparison.describe(command.runs))
+        return 0
     for line in [*command.left_out, *sense.lines_of(command.runs)]:
         print(line, file=sys.stderr)
     claims.claim(command.runs, command.out, command.study)

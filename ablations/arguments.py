@@ -94,6 +94,7 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     group.add_argument("--backend", default="gymnasium", choices=BACKENDS, help=backend)
     skip = "of several values, leave out combinations that cannot work, saying why; else they are refused"
     group.add_argument("--skip-impossible", action="store_true", help=skip)
+    group.add_argument("--describe", action="store_true", help="print what the task's data are, and train nothing")
     group.add_argument("--list", action="store_true", help="print all parts, presets and studies, and what combines")
     for kind, help in READING.items():
         group.add_argument(f"--{kind}", nargs="+", type=Path, metavar="DIR", help=f"instead of training {help}")

@@ -48,6 +48,8 @@ class Invocation:
     only: tuple[str, ...] = ()
     #: combinations that were skipped, and why, in lines
     left_out: tuple[str, ...] = ()
+    #: say what the data are and train nothing
+    describe: bool = False
 
 
 def parse(arguments: Sequence[str]) -> Invocation:
@@ -78,6 +80,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
         early.study,
         tuple(run.label for run in runs if _asked(run.label, early.only)),
         tuple(left_out),
+        known.describe,
     )
 
 

@@ -49,6 +49,10 @@ def carry_out(
     """
     task = make_task(runs[0].task, runs[0].backend)
     task.prepare()
+    for transforms in {run.transforms for run in runs}:
+        # what they cannot be applied to is said before the first run is trained
+        task.under(transforms).dataset()
+    print(task.described(), file=sys.stderr)
     directory.parent.mkdir(parents=True, exist_ok=True)
     make = functools.partial(_make, task=task, device=device, at_once=at_once, every=every)
     if len(runs) == 1 and study is None:
@@ -71,6 +75,11 @@ def carry_out(
         return Ended("", interrupted)
     _note_divergence(directory, listed)
     return Ended(report(directory, task, study), interrupted, _diverged(directory))
+
+
+def describe(runs: Sequence[RunConfig]) -> str:
+    """What the runs' task learns from, in a block of lines; data that are not there are fetched or made."""
+    return make_task(runs[0].task, runs[0].backend).described()
 
 
 def _make_all(due: Sequence[RunConfig], directory: Path, make: Callable[..., bool | None]) -> tuple[bool, list[str]]:

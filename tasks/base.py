@@ -12,6 +12,8 @@ from torch import Tensor
 
 from core.rng import Rng
 from core.types import TaskSpec, Transitions
+from tasks import describing
+from tasks.d4rl_reader import QLearning
 from tasks.kinds import Kind
 from tasks.transforms import TransformConfig
 
@@ -78,6 +80,18 @@ class Task(ABC):
     def prepare(self) -> None:
         """Make sure of all that training and judging need, before either. Raises `OptionError` for what is missing."""
         self.dataset()
+
+    def data(self) -> QLearning:
+        """The transitions as arrays, before any transform."""
+        found = self.dataset()
+        obs, act, reward, next_obs, discount = (
+            getattr(found, name).cpu().numpy() for name in ("obs", "act", "reward", "next_obs", "discount")
+        )
+        return QLearning(obs, act, reward, next_obs, discount == 0)
+
+    def described(self) -> str:
+        """What it learns from, in a block of lines."""
+        return describing.block(self.spec.name, self.data(), self.one_step)
 
     @abstractmethod
     def evaluate(self, act: Act, rng: Rng, seeds: int) -> Evaluation:

@@ -7,6 +7,7 @@ cut off has none and is left out, and the last step of the file always is.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ class Steps:
     rewards: np.ndarray  # [N]
     terminals: np.ndarray  # [N] bool
     timeouts: np.ndarray | None  # [N] bool
+    #: in files that keep them; not used, as d4rl does not, and compared with what follows
+    next_observations: np.ndarray | None = None  # [N, O]
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class QLearning:
     terminals: np.ndarray  # [n] bool
     #: what the data did next, where known; after a terminal step, which has no next, that of another episode
     next_actions: np.ndarray | None = None  # [n, A]
+    #: what of its file was odd and is allowed, a clause each
+    notes: tuple[str, ...] = ()
 
 
 def read(path: Path, obs_dim: int, act_dim: int) -> Steps:
@@ -54,7 +59,7 @@ def read(path: Path, obs_dim: int, act_dim: int) -> Steps:
         if key in arrays and arrays[key].shape == (len(arrays["observations"]), 1):
             arrays[key] = arrays[key][:, 0]  # as d4rl does
     for key, array in arrays.items():
-        if key not in ("observations", "actions") and array.ndim != 1:
+        if key not in ("observations", "actions", "next_observations") and array.ndim != 1:
             raise BadFile(f"{path}: {key} has shape {array.shape}, expected one number for each step")
         if len(array) != count:
             raise BadFile(f"{path}: {key} has {len(array)} steps and rewards has {count}; expected as many")
@@ -65,7 +70,8 @@ def read(path: Path, obs_dim: int, act_dim: int) -> Steps:
     in_unit_box(path, "actions", arrays["actions"])
     ends = {key: flags(path, key, arrays[key]) for key in ("terminals", "timeouts") if key in arrays}
     numbers = {key: arrays[key] for key in ("observations", "actions", "rewards")}
-    return Steps(**numbers, terminals=ends["terminals"], timeouts=ends.get("timeouts"))
+    following = arrays.get("next_observations")
+    return Steps(**numbers, terminals=ends["terminals"], timeouts=ends.get("timeouts"), next_observations=following)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -74,7 +80,11 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         missing = [key for key in KEYS if key not in file]
         if missing:
             raise BadFile(f"{path}: has no {', '.join(missing)}; it has {_shown(file)}")
-        return {key: _numeric(path, key, file) for key in (*KEYS, "timeouts") if key in file}
+        arrays = {key: _numeric(path, key, file) for key in (*KEYS, "timeouts") if key in file}
+        own = file.get("next_observations")
+        if getattr(own, "shape", None) == arrays["observations"].shape and own.dtype.kind == "f":
+            arrays["next_observations"] = own[()]
+        return arrays
 
 
 def _shown(file) -> str:
@@ -104,6 +114,7 @@ def qlearning(steps: Steps, limit: int, terminate_on_end: bool = False) -> QLear
         ends = steps.timeouts if steps.timeouts is not None else counted_timeouts(steps.terminals, limit)
         keep &= ~ends[:-1]
     here = np.flatnonzero(keep)
+    odd = tuple(_contradictions(steps, here))
     observations = steps.observations.astype(np.float32)
     return QLearning(
         observations[here],
@@ -112,7 +123,23 @@ def qlearning(steps: Steps, limit: int, terminate_on_end: bool = False) -> QLear
         observations[here + 1],
         steps.terminals[here],
         steps.actions[here + 1].astype(np.float32),
+        odd,
     )
+
+
+def _contradictions(steps: Steps, here: np.ndarray) -> Iterator[str]:
+    """Where a file's own next observations are not the observations that follow."""
+    if steps.next_observations is None:
+        return
+    rows = here[~steps.terminals[here]]
+    told, after = steps.next_observations[rows], steps.observations[rows + 1]
+    other = ~np.isclose(told, after, rtol=1e-4, atol=1e-4).all(-1)
+    if other.any():
+        first = int(rows[other.argmax()])
+        yield (
+            f"next_observations[{first}] is not observations[{first + 1}], nor are {int(other.sum()) - 1} others; "
+            "the observations that follow are used, as d4rl does"
+        )
 
 
 def load(path: Path, obs_dim: int, act_dim: int, limit: int) -> QLearning:

@@ -191,8 +191,8 @@ def transitions(name: str, dataset: Any, parts: tuple[str | None, ...]) -> QLear
                 raise BadFile(f"{folder}: episode {episode.id} has rows of {wide}, the first of {first}")
     if not episodes:
         raise BadFile(f"{folder}: holds no episode")
-    whole = QLearning(**{field: np.concatenate([rows[field] for rows in episodes]) for field in episodes[0]})
-    return checked(folder, whole)
+    whole: dict[str, Any] = {field: np.concatenate([rows[field] for rows in episodes]) for field in episodes[0]}
+    return checked(folder, QLearning(**whole))
 
 
 def _episode(source: str, episode: Any, parts: tuple[str | None, ...], low: np.ndarray, high: np.ndarray) -> dict:

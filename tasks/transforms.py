@@ -12,6 +12,7 @@ import numpy as np
 
 from core.options import OptionError, Options, option
 from tasks.d4rl_reader import QLearning
+from tasks.validation import first_rows
 
 Rewards = Callable[[QLearning], np.ndarray]
 
@@ -72,10 +73,8 @@ def transformed(name: str, data: QLearning) -> np.ndarray:
 
 
 def episode_returns(data: QLearning) -> np.ndarray:
-    """Returns of episodes as IQL cuts them: at a terminal, or where the next observation is not the next row's."""
-    jump = np.linalg.norm(data.observations[1:] - data.next_observations[:-1], axis=-1) > 1e-6
-    begins = np.append(0, np.flatnonzero(jump | data.terminals[:-1]) + 1)
-    return np.add.reduceat(data.rewards.astype(np.float64), begins)
+    """Returns of episodes as IQL cuts them."""
+    return np.add.reduceat(data.rewards.astype(np.float64), first_rows(data))
 
 
 REWARDS: dict[str, Rewards] = {

@@ -146,14 +146,17 @@ def doubts(data: QLearning) -> Iterator[str]:
         yield f"all rewards are {data.rewards[0]:.4g}, so Q has nothing to prefer"
     if data.terminals.all():
         yield "every transition is terminal, so no value is ever taken one step ahead"
-    elif not _ends(data).any():
+    elif len(first_rows(data)) == 1 and not data.terminals[-1]:
         yield "no episode ends in it: it reads as one long episode"
 
 
-def _ends(data: QLearning) -> np.ndarray:
-    """Whether the episode of each row but the last ends there, `[n - 1]`."""
-    jump = np.abs(data.observations[1:] - data.next_observations[:-1]).max(-1) > 1e-6
-    return jump | data.terminals[:-1]
+def first_rows(data: QLearning) -> np.ndarray:
+    """The row at which each episode begins, as IQL cuts them (ikostrikov/implicit_q_learning).
+
+    That is the first row, and each after a terminal one or one whose next observation is not the next row's.
+    """
+    jump = np.linalg.norm(data.observations[1:] - data.next_observations[:-1], axis=-1) > 1e-6
+    return np.append(0, np.flatnonzero(jump | data.terminals[:-1]) + 1)
 
 
 def _listed(places: np.ndarray) -> str:
