@@ -42,6 +42,8 @@ def damaged(content: dict, changes) -> dict:
         if key not in made or kind in ("cut", "flip", "text", "describe"):
             continue
         array, rng = np.array(made[key]), np.random.default_rng(seed)
+        if array.dtype.kind in "SMc" and kind in ("value", "dtype"):
+            continue  # it is no number already
         if kind == "drop":
             del made[key]
         elif kind == "scalar":
