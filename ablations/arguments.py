@@ -17,9 +17,10 @@ from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from ablations.views import selection_name
 from core.fusion import PRECISIONS
-from core.options import OptionError, flag_of, unknown_name, written
+from core.options import OptionError, Options, flag_of, unknown_name, written
 from policies import POLICIES
 from tasks import BACKENDS, make_task
+from tasks.transforms import TransformConfig
 from trainers import SELECTIONS
 
 DESCRIPTION = """\
@@ -88,7 +89,7 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     group.add_argument("--selection", nargs="+", default=[], **_among(SELECTIONS, selection_name), help=acting)
     resample = "judge the trained policy under other samplers too: option=value,option=value; default: as trained"
     group.add_argument("--resample", nargs="+", default=[], metavar="SAMPLER", help=resample)
-    task = "bandit, local:..., a D4RL name (hopper-medium-v2, ...), ogbench:... or minari:...; default: bandit"
+    task = "bandit, bandit:... (--list), local:..., D4RL's (hopper-medium-v2), ogbench:..., minari:...; default: bandit"
     group.add_argument("--task", default="bandit", type=_task, metavar="NAME", help=task)
     backend = "d4rl: data and simulator from the real d4rl + gym + mujoco-py; default: gymnasium"
     group.add_argument("--backend", default="gymnasium", choices=BACKENDS, help=backend)
@@ -137,7 +138,11 @@ def nested_defaults(per_policy: Iterable[Names]) -> dict[str, str]:
 
 
 def full_parser(
-    per_policy: Sequence[Names], selections: Sequence[str], defaults: Mapping[str, Any], budget: Mapping[str, Any]
+    per_policy: Sequence[Names],
+    selections: Sequence[str],
+    defaults: Mapping[str, Any],
+    budget: Mapping[str, Any],
+    of_task: type[Options] = TransformConfig,
 ) -> Parser:
     """Everything that may be said, given which parts were chosen (for each policy) and how to act.
 
@@ -161,10 +166,9 @@ def full_parser(
     group.add_argument("--seeds-at-once", type=_at_least_one, metavar="N", help=few)
     often = "keep how far training has come this often, to go on from; default: 300"
     group.add_argument("--checkpoint-every", type=_seconds, metavar="SECONDS", help=often)
-    group.add_argument(
-        "--out", type=directory, metavar="DIR", help="new directory for the results; default: below runs/"
-    )
-    parts = {(prefix, name): config for names in per_policy for prefix, name, config in sections(names)}
+    out = "new directory for the results; default: below runs/"
+    group.add_argument("--out", type=directory, metavar="DIR", help=out)
+    parts = {(prefix, name): config for names in per_policy for prefix, name, config in sections(names, of_task)}
     parts |= {("selection", name): SELECTIONS[name] for name in map(selection_name, selections)}
     seen: set[str] = set()
     for (prefix, name), config in parts.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import secrets
 import shlex
 import time
@@ -69,7 +70,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
     runs = [dataclasses.replace(run, budget=run.budget.as_long_as(longest)) for run in frozen.shared(runs)]
     sense.refuse_senseless(runs)
     _refuse_unknown_only(early, runs)
-    name = early.study or f"{known.task.replace(':', '-')}-{'-'.join(run.label for run in runs)}"
+    name = early.study or f"{re.sub('[:/]+', '-', known.task)}-{'-'.join(run.label for run in runs)}"
     return Invocation(
         runs,
         known.out or _below_runs(name),
@@ -128,8 +129,9 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> _Command:
     requests, within = _with_policies_inside(_named(early, _chosen_parts(early)), arguments)
     chosen, first = [choose(request) for request in requests], requests[0]
     selections = early.selection or list(dict.fromkeys(names["selection"] for names in chosen))
-    defaults = ChainMap(of_preset(first), dict(make_task(early.task, early.backend).defaults))
-    parser = full_parser(chosen, selections, defaults, default_budget(first, chosen[0]))
+    task = make_task(early.task, early.backend)
+    defaults = ChainMap(of_preset(first), dict(task.defaults))
+    parser = full_parser(chosen, selections, defaults, default_budget(first, chosen[0]), task.options)
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise OptionError(explain_unknown(unknown[0], arguments, parser, chosen, selections))

@@ -52,7 +52,7 @@ def carry_out(
     for transforms in {run.transforms for run in runs}:
         # what they cannot be applied to is said before the first run is trained
         task.under(transforms).dataset()
-    print(task.described(), file=sys.stderr)
+    print(_described(task, runs), file=sys.stderr)
     directory.parent.mkdir(parents=True, exist_ok=True)
     make = functools.partial(_make, task=task, device=device, at_once=at_once, every=every)
     if len(runs) == 1 and study is None:
@@ -79,7 +79,13 @@ def carry_out(
 
 def describe(runs: Sequence[RunConfig]) -> str:
     """What the runs' task learns from, in a block of lines; data that are not there are fetched or made."""
-    return make_task(runs[0].task, runs[0].backend).described()
+    return _described(make_task(runs[0].task, runs[0].backend), runs)
+
+
+def _described(task: Task, runs: Sequence[RunConfig]) -> str:
+    # transforms are of learning, the data are described before them; other options make other data
+    asked = [task] if task.has_transforms else [task.under(of) for of in dict.fromkeys(run.transforms for run in runs)]
+    return "\n".join(one.described() for one in asked)
 
 
 def _make_all(due: Sequence[RunConfig], directory: Path, make: Callable[..., bool | None]) -> tuple[bool, list[str]]:

@@ -18,7 +18,7 @@ from ablations.capabilities import refusal
 from ablations.parts import CHOICES, DEFAULT_CHOICES, build_networks, build_part, sections
 from ablations.presets import PRESETS
 from ablations.views import View, make_views
-from core.options import OptionError
+from core.options import OptionError, Options
 from critics import BACKUPS
 from critics.backups import RewardOnly
 from policies import POLICIES
@@ -65,7 +65,8 @@ class RunConfig:
     trainer: TrainerConfig
     budget: Budget
     seeds: tuple[int, ...]
-    transforms: TransformConfig
+    #: of the task
+    transforms: Options
     #: directory of the run whose critic this one is given, frozen
     critic_from: str | None = None
     backend: str = "gymnasium"
@@ -183,7 +184,7 @@ def make_run(request: Request) -> RunConfig:
     selections = list(request.selections) or _ways_to_act(request, names)
     reward, note = _released_rewards(request, task)
     options = ChainMap(dict(request.options), reward, of_preset(request), dict(task.defaults))
-    chosen = list(sections(names))
+    chosen = list(sections(names, task.options))
     built = {
         prefix: build_part(prefix, config, names, options, task.defaults)
         for prefix, _, config in chosen
@@ -196,12 +197,7 @@ def make_run(request: Request) -> RunConfig:
     problem = refusal(names, parts, views, task.has_next_actions)
     if problem:
         raise OptionError(problem)
-    if built["task"].discount is not None and task.one_step:
-        raise OptionError(
-            f"--task.discount: an episode of {request.task} is one step, there is nothing to discount; leave it out"
-        )
-    if built["task"] != TransformConfig() and not task.has_transforms:
-        raise OptionError(f"--task.reward, --task.observation: {request.task} is learned from as it is; leave them out")
+    _refuse_meaningless(built["task"], task, request.task)
     budget = make_budget(request, names)
     return RunConfig(
         request.label or _label(request, names),
@@ -219,6 +215,18 @@ def make_run(request: Request) -> RunConfig:
         request.precision,
         notes=(note,) if note else (),
     )
+
+
+def _refuse_meaningless(asked: Options, task: Task, name: str) -> None:
+    """Transforms and a discount are of tasks that have something to transform or to discount."""
+    if not isinstance(asked, TransformConfig) or asked == TransformConfig():
+        return
+    if asked.discount is not None and task.one_step:
+        raise OptionError(
+            f"--task.discount: an episode of {name} is one step, there is nothing to discount; leave it out"
+        )
+    if not task.has_transforms:
+        raise OptionError(f"--task.reward, --task.observation: {name} is learned from as it is; leave them out")
 
 
 def _released_rewards(request: Request, task: Task) -> tuple[dict[str, Any], str | None]:

@@ -81,7 +81,7 @@ def make_runs(requests: Sequence[Request], skip_impossible: bool) -> tuple[list[
 
 def _labelled(run: RunConfig, request: Request) -> RunConfig:
     """The run with what sets it apart from the others of its comparison, in its label too."""
-    owned = sections(run.names)
+    owned = sections(run.names, type(run.transforms))
     fields = {f"{prefix}.{field.name}" for prefix, _, config in owned for field in dataclasses.fields(config)}
     varied = {
         key: value

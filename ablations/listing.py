@@ -11,6 +11,7 @@ from ablations.presets import PRESETS
 from ablations.studies import STUDIES
 from core.options import OptionError
 from policies import PolicyConfig
+from tasks.behaviours import BEHAVIOURS
 from trainers import SELECTIONS
 
 
@@ -21,6 +22,7 @@ def listing() -> str:
         _block(f"--{part}", {n: _summary(config) for n, config in registry.items()})
         for part, registry in registries.items()
     ]
+    blocks.append(_block("--task", {f"bandit:{name}": _summary(config) for name, config in BEHAVIOURS.items()}))
     blocks.append(_block("--preset", {name: f"{preset.paper}. {preset.note}" for name, preset in PRESETS.items()}))
     blocks.append(_block("--study", {name: study.question for name, study in STUDIES.items()}))
     reasons: dict[str, int] = {}

@@ -32,11 +32,14 @@ OWN_NETWORKS = ("policy", "critic", "regularizer")
 DEFAULT_CHOICES = {"regularizer": "bc", "improvement": "q-max", "backup": "clipped-double-q", "selection": "one"}
 
 
-def sections(names: Mapping[str, str]) -> Iterator[tuple[str, str, type]]:
-    """(prefix, name, dataclass) of every configuration whose fields are options, nested ones after their owners."""
+def sections(names: Mapping[str, str], of_task: type = TransformConfig) -> Iterator[tuple[str, str, type]]:
+    """(prefix, name, dataclass) of every configuration whose fields are options, nested ones after their owners.
+
+    `of_task`: that of the task's own options.
+    """
     for part, registry in CHOICES.items():
         yield from _with_nested(part, names[part], registry[names[part]], names)
-    for part, config in FIXED.items():
+    for part, config in {**FIXED, "task": of_task}.items():
         yield part, "", config
     for part in OWN_NETWORKS:
         yield f"{part}.network", "", NetworkConfig

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ablations import protocols, results, statistics
@@ -13,6 +14,7 @@ from ablations.studies import STUDIES
 from ablations.table import table
 from core import locks
 from tasks import Task
+from tasks.known import of_record
 
 
 def report(directory: Path, task: Task, study: str | None) -> str:
@@ -39,8 +41,18 @@ def _report(directory: Path, task: Task, study: str | None) -> str:
     for index, name in enumerate(_figures(directory, task, study)):
         path = directory / (f"{name}.png" if index else "figure.png")
         FIGURES[name](directory, summary, path)
-    reference = {metric: float(values[0]) for metric, values in task.reference().metrics.items()}
+    reference = {metric: float(values[0]) for metric, values in _reference(directory, task).items()}
     return table(pd.concat([tables["summary"], tables["protocols"]]), reference, tables["differences"], runs)
+
+
+def _reference(directory: Path, task: Task) -> Mapping[str, np.ndarray]:
+    """What fresh data score on the task as the runs had it; nothing where they differ in the task's options."""
+    records = map(results.read_config, results.run_directories(directory))
+    asked = [record["options"].get("task", {}) for record in records]
+    if any(one != asked[0] for one in asked):
+        return {}
+    # what only transforms data for learning is judged as it is
+    return (task if task.has_transforms else of_record(task, asked[0])).reference().metrics
 
 
 def _figures(directory: Path, task: Task, study: str | None) -> list[str]:

@@ -151,8 +151,9 @@ def _show(bar: tqdm, outcome: Outcome) -> None:
 def _look(run: RunConfig, task: Task, outcome: Outcome) -> None:
     halting = outcome.halting
     halting.put_back()
+    last = outcome.interrupted or outcome.trainer.step == run.budget.steps or not _goes_on(run, outcome)
     with interrupts.breakable():
-        judged = [judging.judge(run, view, task, outcome.trainer) for view in run.views]
+        judged = [judging.judge(run, view, task, outcome.trainer, last) for view in run.views]
     for place, reason in [found for _, bad in judged for found in bad.items()]:
         if halting.halt(place, reason):
             _say_diverged(run, outcome, place)

@@ -152,7 +152,7 @@ def _target_critic(run: RunConfig) -> Iterator[str]:
 
 
 def _discount(run: RunConfig) -> Iterator[str]:
-    if run.transforms.discount == 1 and run.asks_beyond_one_step:
+    if run.asks_beyond_one_step and getattr(run.transforms, "discount", None) == 1:
         yield (
             "--task.discount 1 leaves values without a bound where the data have no terminal states; a time limit is "
             "none"

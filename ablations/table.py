@@ -56,7 +56,7 @@ def table(
     wide = summary.assign(text=text).pivot(index="metric", columns="run", values="text")
     wide = wide.reindex(index=list(dict.fromkeys(summary["metric"])), columns=runs).astype(object).fillna("-")
     if reference:
-        wide["fresh data"] = [f"{reference[metric]:.4f}" for metric in wide.index]
+        wide["fresh data"] = [f"{reference[metric]:.4f}" if metric in reference else "-" for metric in wide.index]
     wide = wide.rename_axis(index="metric", columns=None)
     read = (wide if wide.shape[1] <= MOST_COLUMNS else wide.T).to_string()
     notes = [_explained(runs[0])] * bool(telling) + [DIVERGED] * any("seeds diverged)" in run for run in runs)

@@ -6,6 +6,7 @@ from core.options import OptionError
 from tasks.bandits import Bandit
 from tasks.base import Task
 from tasks.catalogue import offline_names, offline_task
+from tasks.known import known_names, known_task
 
 TASKS: dict[str, type[Task]] = {"bandit": Bandit}
 #: what serves D4RL's names: our reader with maintained simulators, or the stack of the papers itself
@@ -14,18 +15,24 @@ BACKENDS = ("gymnasium", "d4rl")
 
 def task_names() -> tuple[str, ...]:
     """Every name `make_task` knows."""
-    return (*TASKS, *offline_names())
+    return (*TASKS, *known_names(), *offline_names())
 
 
 def make_task(name: str, backend: str = "gymnasium") -> Task:
     """The task of this name; cheap, its data are read when they are asked for. Raises `OptionError` for others."""
     if name in TASKS and backend == "gymnasium":
         return TASKS[name]()
+    known = known_task(name) if backend == "gymnasium" else None
+    if known:
+        return known
     offline = offline_task(name, backend)
     if offline:
         return offline
     close = difflib.get_close_matches(name, task_names(), n=3, cutoff=0.5)
-    families = "bandit, local:..., D4RL's (hopper-medium-v2, antmaze-umaze-v0, ...), ogbench:... and minari:..."
+    families = (
+        "bandit, bandit:ring and other known behaviours, bandit:file:PATH, local:..., D4RL's (hopper-medium-v2, "
+        "antmaze-umaze-v0, ...), ogbench:... and minari:..."
+    )
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are {families}"
     raise OptionError(f"--task: unknown {name!r}; {hint}")
 

@@ -43,6 +43,7 @@ KEPT_SAMPLES = 1000
 class Bandit(Task):
     spec = TaskSpec("bandit", obs_dim=2, act_dim=2)
     one_step = True
+    has_true_q = True
     figures = ("samples",)
     defaults = {
         "network.hidden": 128,
@@ -74,6 +75,9 @@ class Bandit(Task):
         reward = REWARDS[modes] + REWARD_STD * torch.cat(noise)[:, 0]
         zeros = torch.zeros(size, self.spec.obs_dim)
         return Transitions(zeros, actions.float(), reward.float(), zeros, torch.zeros(size))
+
+    def true_q(self, obs: Tensor, act: Tensor) -> Tensor:
+        return expected_reward(act)
 
     def evaluate(self, act: Act, rng: Rng, seeds: int) -> Evaluation:
         obs = torch.zeros_like(rng.normal(EVALUATION_SAMPLES, self.spec.obs_dim))
@@ -124,8 +128,8 @@ def measure(actions: Tensor, fresh: Tensor) -> dict[str, float]:
 
 def expected_reward(actions: Tensor) -> Tensor:
     """E[r | a] under the mixture that made the data, `[n, 2] -> [n]`: almost the nearest mode's reward."""
-    log_likelihood = -(torch.cdist(actions, CENTRES) / STD).square() / 2
-    return log_likelihood.softmax(-1) @ REWARDS
+    log_likelihood = -(torch.cdist(actions, CENTRES.to(actions)) / STD).square() / 2
+    return log_likelihood.softmax(-1) @ REWARDS.to(actions)
 
 
 def energy_distance(x: Tensor, y: Tensor) -> float:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
+from core.options import Options
 from core.rng import Rng
 from core.types import TaskSpec, Transitions
 from tasks import describing
@@ -37,6 +38,10 @@ class Task(ABC):
     one_step: ClassVar[bool] = False
     #: whether rewards and observations can be transformed before learning
     has_transforms: ClassVar[bool] = False
+    #: what may be asked of it, as `--task.OPTION`
+    options: ClassVar[type[Options]] = TransformConfig
+    #: whether Q is known, so that it need not be learned
+    has_true_q: ClassVar[bool] = False
     #: of an evaluation, for each seed; None where there are none
     episodes: ClassVar[int | None] = None
     #: options this task starts from, as on the command line without dashes: {"policy.T": 50, "backup": ...}
@@ -61,12 +66,16 @@ class Task(ABC):
         """The published dataset that it is, or whose recipe its data follow."""
         return self.published
 
-    def under(self, transforms: TransformConfig, episodes: int | None = None) -> Task:
-        """This task as asked: rewards and observations transformed, discounted, evaluated over so many episodes.
+    def under(self, transforms: Any, episodes: int | None = None) -> Task:
+        """This task as asked by its `options`, evaluated over so many episodes.
 
         `has_transforms` and `episodes` say whether there is a choice.
         """
         return self
+
+    def true_q(self, obs: Tensor, act: Tensor) -> Tensor:
+        """Q of the behaviour's law, exactly, differentiable: `[n, O]`, `[n, A]` -> `[n]`. Only where `has_true_q`."""
+        raise NotImplementedError
 
     @property
     def physics(self) -> dict[str, str]:
@@ -96,6 +105,10 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, act: Act, rng: Rng, seeds: int) -> Evaluation:
         """Judge S = `seeds` policies."""
+
+    def conclude(self, act: Act, rng: Rng, seeds: int) -> Evaluation:
+        """As `evaluate`, at the end of training: measures too expensive for every evaluation are added."""
+        return self.evaluate(act, rng, seeds)
 
     @classmethod
     def default_budget(cls, names: Mapping[str, str]) -> dict[str, Any]:

@@ -41,14 +41,19 @@ class Watched:
         return actions.masked_fill(far[:, None, None], 0)
 
 
-def judge(run: RunConfig, view: View, task: Task, trainer: Trainer) -> tuple[Evaluation, dict[int, str]]:
-    """What the seeds score, and of the places of those that have no finite score the reason."""
+def judge(
+    run: RunConfig, view: View, task: Task, trainer: Trainer, last: bool = False
+) -> tuple[Evaluation, dict[int, str]]:
+    """What the seeds score, and of the places of those that have no finite score the reason.
+
+    `last`: they are trained no more, so that expensive measures are taken too.
+    """
     seeds = len(run.seeds)
     act = Watched(view, _resampled(run, view, task, trainer), trainer, seeds)
     # every evaluation of a run meets the same draws, so that a curve shows the policy and not the noise
     rng = SeedRng(run.seeds, "evaluate", trainer.device)
     with fusion.passes(trainer.device):
-        scored = task.evaluate(act, rng, seeds)
+        scored = (task.conclude if last else task.evaluate)(act, rng, seeds)
     bad = {place: f"actions are not finite or beyond {FAR:g}" for place in np.flatnonzero(act.far.cpu()).tolist()}
     for name, values in scored.metrics.items():
         for place in np.flatnonzero(~np.isfinite(values)).tolist():
