@@ -101,9 +101,10 @@ class RunConfig:
 
     @property
     def asks_target_policy(self) -> bool:
-        """Whether the policy's average is asked: by what trains its critic, or to act."""
+        """Whether the policy's average is asked: by what trains its critic, by its own loss, or to act."""
+        own = self.parts.policy.follows_average or self.trainer.acting == "average"
         asked = self.trains_critic and self.asks_beyond_one_step and self.parts.backup.needs_policy
-        return (asked and self.trainer.next_actions == "average") or self.trainer.acting == "average"
+        return own or (asked and self.trainer.next_actions == "average")
 
     def record(self) -> dict[str, Any]:
         """Everything as plain data."""

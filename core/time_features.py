@@ -23,6 +23,9 @@ class TimeEmbedding(nn.Module):
     layer has that many outputs.
     """
 
+    learned: Tensor | None
+    fixed: Tensor | None
+
     def __init__(
         self,
         lead: tuple[int, ...],
@@ -36,18 +39,23 @@ class TimeEmbedding(nn.Module):
         self.lead, self.features = lead, FEATURES[features]
         #: of what it returns
         self.dim = dim if width is None else width
-        self.frequencies: Tensor | None = None
+        learned = fixed = None
         if features.startswith("fourier"):
             drawn = torch.stack([torch.empty(dim // 2).normal_(generator=generator) for generator in init])
-            if features == "fourier":
-                self.frequencies = nn.Parameter(FOURIER_STD * drawn)
-            else:
-                self.register_buffer("frequencies", FIXED_FOURIER_STD * drawn)
+            learned = nn.Parameter(FOURIER_STD * drawn) if features == "fourier" else None
+            fixed = FIXED_FOURIER_STD * drawn if learned is None else None
+        self.register_parameter("learned", learned)
+        self.register_buffer("fixed", fixed)
         inner = 2 * dim if width is None else width
         self.widen = Linear(lead, dim, inner, init)
         self.between = nn.ModuleList(Linear(lead, inner, inner, init) for _ in range(depth - 2))
         self.narrow = Linear(lead, inner, self.dim, init)
         self._raw_dim = dim
+
+    @property
+    def frequencies(self) -> Tensor | None:
+        """Of Fourier features, `[S, dim / 2]`."""
+        return self.learned if self.learned is not None else self.fixed
 
     def forward(self, t: Tensor) -> Tensor:
         """t `[S, B]` -> `[S, B, dim]`."""

@@ -11,12 +11,14 @@ from policies.flow import FlowConfig
 from policies.gaussian import GaussianConfig
 from policies.mixture import MixtureConfig
 from policies.perturbed import PerturbedConfig
+from policies.sde import SDEConfig
 
 POLICIES: dict[str, type[PolicyConfig]] = {
     "diffusion": DiffusionConfig,
     "gaussian": GaussianConfig,
     "cvae": CVAEConfig,
     "edm": EDMConfig,
+    "sde": SDEConfig,
     "deterministic": DeterministicConfig,
     "mixture": MixtureConfig,
     "flow": FlowConfig,

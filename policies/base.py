@@ -6,6 +6,7 @@ its randomness comes from the `rng` it is handed. What a class can do beyond thi
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,18 @@ class Policy(nn.Module, ABC):
     improvement_only: ClassVar[tuple[str, ...]] = ()
     #: submodules that `bc_loss` alone trains, since no gradient reaches them through samples
     cloning_only: ClassVar[tuple[str, ...]] = ()
+
+    #: whether it is to be told the number of each step
+    changes_by_step: bool = False
+
+    def at_step(self, step: int) -> None:
+        """Told the number of each training step before it, for what changes over training and lies on the device."""
+
+    def follow(self, average: Policy) -> None:
+        """Told the average of this policy, where its configuration says that `bc_loss` follows one.
+
+        The trainer keeps it: it is neither a part of this policy nor changed by it.
+        """
 
     @abstractmethod
     def bc_loss(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
@@ -83,12 +96,13 @@ class TransportPolicy(Policy):
 
 
 class NoisePrediction(NamedTuple):
-    """x = alpha a + sigma eps `[S, B, A]`, alpha and sigma `[S, B, 1]`, and eps as the network predicts it from x."""
+    """x = alpha a + sigma eps `[S, B, A]`, alpha and sigma `[S, B, 1]`, eps as predicted from x and as it was drawn."""
 
     x: Tensor
     alpha: Tensor
     sigma: Tensor
     noise: Tensor
+    drawn: Tensor
 
 
 class DenoisingPolicy(Policy):
@@ -101,8 +115,11 @@ class DenoisingPolicy(Policy):
         Noise and its level are drawn as in `bc_loss` (EDP, arXiv 2305.20081, eq. 7).
         """
 
-    def predict_noise(self, obs: Tensor, act: Tensor, rng: Rng) -> NoisePrediction:
-        """The noise predicted in `act` `[S, B, A]` with noise added, drawn as in `bc_loss`; differentiable."""
+    def predict_noise(self, obs: Tensor, act: Tensor, rng: Rng, margin: float = 0.0) -> NoisePrediction:
+        """The noise predicted in `act` `[S, B, A]` with noise added, drawn as in `bc_loss`; differentiable.
+
+        Where time is continuous, `margin` of it is left out at either end.
+        """
         raise NotImplementedError
 
     @abstractmethod
@@ -141,6 +158,12 @@ class PolicyConfig(Options):
     def reparameterised(self) -> bool:
         """Whether samples of the policy so configured pass gradients to its parameters."""
         return self.builds.reparameterised
+
+    @property
+    def follows_average(self) -> bool:
+        """Whether the loss of the policy so configured, or of one inside it, follows the policy's average."""
+        inner = [getattr(self, field.name) for field in dataclasses.fields(self) if field.metadata.get("nested")]
+        return any(one.follows_average for one in inner if one is not None)
 
     def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Policy:
         """S = len(init) policies, each initialised from its own generator."""

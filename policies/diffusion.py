@@ -75,7 +75,9 @@ class DiffusionPolicy(DenoiserNetwork):
 
     def _plan_in_time(self, config: DiffusionConfig) -> None:
         """For DPM-Solver, whose times lie between the network's steps: `steps` are the times as it counts them."""
-        self.groups = dpm_solver.plan(self.schedule, config.sample_steps or config.T, config.t_end)
+        self.groups = dpm_solver.plan(
+            dpm_solver.piecewise(self.schedule), config.sample_steps or config.T, config.t_end
+        )
         times = [level.time for group in self.groups for level in group[:-1]]
         self.steps = [self._as_step(time) for time in times]
         self._keep("times", torch.tensor(self.steps, dtype=torch.float64))
@@ -99,11 +101,11 @@ class DiffusionPolicy(DenoiserNetwork):
     def predict(self, x: Tensor, time: Tensor, obs: Tensor, rng: Rng | None = None) -> Tensor:
         return super().predict(x, time + self.config.first_step, obs, rng)
 
-    def predict_noise(self, obs: Tensor, act: Tensor, rng: Rng) -> NoisePrediction:
-        t, _, x, _ = self._noised(act, rng)
+    def predict_noise(self, obs: Tensor, act: Tensor, rng: Rng, margin: float = 0.0) -> NoisePrediction:
+        t, drawn, x, _ = self._noised(act, rng)
         alpha, sigma = self.levels[t].split(1, dim=-1)[:2]
         noise = convert(self.predict(x, t, obs), x, alpha.square(), self.config.target, "epsilon")
-        return NoisePrediction(x, alpha, sigma, noise)
+        return NoisePrediction(x, alpha, sigma, noise, drawn)
 
     def predict_clean(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
         t, _, x, (_, _, c0, c1, _) = self._noised(act, rng)

@@ -1,7 +1,7 @@
 """DPM-Solver-3 for a network that predicts noise, in single steps (Lu et al. 2022, arXiv 2206.00927, algorithm 2).
 
-Time is continuous in (0, 1]: log alpha is piecewise linear through (i / T, log(abar_i) / 2), i = 1..T, its end pieces
-prolonged, and lambda = log alpha - log sigma. From S to t, eps0 being the noise predicted at S,
+Time is continuous in (0, 1], lambda = log alpha - log sigma; for a schedule of T steps log alpha is piecewise linear
+through (i / T, log(abar_i) / 2), i = 1..T, its end pieces prolonged. From S to t, eps0 being the noise predicted at S,
 
     D(t) = alpha_t / alpha_S x - sigma_t expm1(lambda_t - lambda_S) eps0
 
@@ -51,23 +51,27 @@ def orders(steps: int) -> list[int]:
     return [3] * whole + [left]
 
 
-def plan(schedule: Schedule, steps: int, end: float) -> list[Group]:
-    """The groups of `steps` equal pieces of time from 1 down to `end`."""
-    knots = [i / schedule.T for i in range(1, schedule.T + 1)]
-    log_alphas = [0.5 * math.log(abar) for abar in schedule.alphas_cumprod.tolist()]
-    levels = [
-        Level(t, _interpolated(t, knots, log_alphas)) for t in (1 + (end - 1) * i / steps for i in range(steps + 1))
-    ]
+def plan(log_alpha: Callable[[float], float], steps: int, end: float) -> list[Group]:
+    """The groups of `steps` equal pieces of time from 1 down to `end`; `log_alpha` of a time."""
+    times = [1 + (end - 1) * i / steps for i in range(steps + 1)]
+    levels = [Level(time, log_alpha(time)) for time in times]
     ends = [0, *itertools.accumulate(orders(steps))]
     return [tuple(levels[a : b + 1]) for a, b in itertools.pairwise(ends)]
 
 
-def _interpolated(t: float, knots: Sequence[float], values: Sequence[float]) -> float:
-    if len(knots) == 1:
-        return values[0] * t / knots[0]
-    place = min(max(bisect_left(knots, t), 1), len(knots) - 1)
-    (t0, t1), (v0, v1) = knots[place - 1 : place + 1], values[place - 1 : place + 1]
-    return v0 + (v1 - v0) * (t - t0) / (t1 - t0)
+def piecewise(schedule: Schedule) -> Callable[[float], float]:
+    """log alpha of a time, as above, for a schedule of T steps."""
+    knots = [i / schedule.T for i in range(1, schedule.T + 1)]
+    values = [0.5 * math.log(abar) for abar in schedule.alphas_cumprod.tolist()]
+
+    def log_alpha(t: float) -> float:
+        if len(knots) == 1:
+            return values[0] * t / knots[0]
+        place = min(max(bisect_left(knots, t), 1), len(knots) - 1)
+        (t0, t1), (v0, v1) = knots[place - 1 : place + 1], values[place - 1 : place + 1]
+        return v0 + (v1 - v0) * (t - t0) / (t1 - t0)
+
+    return log_alpha
 
 
 def solve(predict: Callable[[Tensor, float], Tensor], groups: Sequence[Group], x: Tensor) -> Tensor:

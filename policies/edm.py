@@ -67,11 +67,11 @@ class EDMPolicy(DenoiserNetwork):
         error = self.predict(scale.into * x, scale.noise[..., 0], obs, rng) - (act - scale.skip * x) / scale.out
         return over_dimensions(error.square(), self.config.reduction)
 
-    def predict_noise(self, obs: Tensor, act: Tensor, rng: Rng) -> NoisePrediction:
+    def predict_noise(self, obs: Tensor, act: Tensor, rng: Rng, margin: float = 0.0) -> NoisePrediction:
         sigma, x = self._noised(act, rng)
         deviation = sigma[..., None]
         noise = (x - self.denoise(x, sigma, obs)) / deviation
-        return NoisePrediction(x, torch.ones_like(deviation), deviation, noise)
+        return NoisePrediction(x, torch.ones_like(deviation), deviation, noise, (x - act) / deviation)
 
     def predict_clean(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
         sigma, x = self._noised(act, rng)

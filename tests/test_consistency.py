@@ -7,9 +7,22 @@ import math
 
 import pytest
 import torch
-from builders import SMALL, SPEC, TWO_MODES, cloned, double_rng, generators, two_mode_error
+from builders import (
+    SMALL,
+    SPEC,
+    TWO_MODES,
+    cloned,
+    double_rng,
+    generators,
+    make_batch,
+    make_dataset,
+    make_trainer,
+    two_mode_error,
+)
 
-from policies.consistency import HUBER, SIGMA_MIN, ConsistencyConfig, noise_levels, pseudo_huber
+from core.options import OptionError
+from policies.consistency import HUBER, SIGMA_MIN, ConsistencyConfig, levels_at, noise_levels, pseudo_huber
+from trainers import REGULARIZERS
 
 MEAN, STD = 0.1, 0.3
 
@@ -130,3 +143,50 @@ def test_recovers_a_density_of_two_modes():
     distance, share = two_mode_error(cloned(ConsistencyConfig(), TWO_MODES, steps=2000))
     assert distance < 0.06
     assert share < 0.05
+
+
+class TestAsReleased:
+    """What Consistency-AC does otherwise; the numbers of all of it together: tests/golden/consistency_ac.json."""
+
+    def test_levels_grow_from_two_to_all(self):
+        counts = [levels_at(step, 1000, 150) for step in range(1001)]
+        assert counts == sorted(counts)
+        assert (counts[0], counts[-1]) == (2, 150)
+
+    @pytest.mark.parametrize(("again", "after"), [(False, 12), (True, 2)])
+    def test_they_stay_or_grow_again(self, again, after):
+        policy = build(growth=50, growth_again=again, levels=12)
+        policy.at_step(50)
+        assert policy.count.item() == after
+
+    def test_grown_levels_are_those_of_as_many_from_the_start(self):
+        policy, rng = build(growth=50, levels=12), double_rng((0, 1))
+        policy.at_step(50)
+        low, high = policy._neighbours(4000, rng)
+        levels = noise_levels(12, 5.0)
+        for found, expected in ((low, levels[:-1]), (high, levels[1:])):
+            torch.testing.assert_close(found[0].unique().sort().values, expected)
+
+    def test_the_lower_level_is_the_averages_where_that_teaches(self):
+        """The trainer hands it over, whether or not a critic asks it too; and nothing else moves it."""
+        trainer = make_trainer(ConsistencyConfig(teacher="average", levels=6), (0, 1), "none", ema_start=1, ema_every=1)
+        for _ in range(4):
+            trainer.train(make_dataset(), 1, double_rng((0, 1)))
+        policy, average = trainer.policy, trainer.target_policy
+        batch = make_batch()
+        level, noise = (rng := double_rng((0, 1))).integers(5, 5), rng.normal(5, 3)
+        levels = noise_levels(6, 5.0)
+        low, high = levels[level], levels[level + 1]
+        error = policy.denoise(batch.act + high[..., None] * noise, high, batch.obs)
+        error = error - average.denoise(batch.act + low[..., None] * noise, low, batch.obs)
+        ours = policy.bc_loss(batch.obs, batch.act, double_rng((0, 1)))
+        torch.testing.assert_close(ours, error.square().mean(-1) / (high - low))
+        assert set(dict(policy.named_parameters())) == set(dict(average.named_parameters()))
+
+    def test_a_behaviour_model_has_no_average_to_follow(self):
+        with pytest.raises(OptionError, match="behaviour"):
+            REGULARIZERS["mmd"](behaviour=ConsistencyConfig(teacher="average"))
+
+    def test_refusals(self):
+        with pytest.raises(OptionError, match="sigma_max must be greater than 2"):
+            ConsistencyConfig(spacing="even", sigma_max=2.0)

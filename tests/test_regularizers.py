@@ -18,6 +18,7 @@ from core.rng import seed_generator
 from critics import BACKUPS, CriticConfig
 from policies import POLICIES, TractablePolicy
 from policies.cvae import CVAEConfig
+from policies.diffusion import DiffusionConfig
 from policies.gaussian import GaussianConfig
 from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig
 from trainers.divergences import KL, MMD, EnergyDistance, LearnedMultiplier
@@ -58,6 +59,8 @@ def with_behaviour(name, behaviour=None):
     config = REGULARIZERS[name]
     if "behaviour" not in {field.name for field in dataclasses.fields(config)}:
         return config()
+    if name == "score":
+        return config(behaviour=DiffusionConfig())
     against = {} if name == "kl" else {"against": "behaviour"}
     return config(behaviour=behaviour or GaussianConfig(), **against)
 
@@ -334,6 +337,9 @@ def test_every_regularizer_trains_every_policy_class_it_can(name, policy):
         with pytest.raises(AssertionError):
             trainer_with(config, chosen).update(make_batch(8), double_rng(SEEDS))
         return
+    if (config.needs_reparameterised or not config.trains) and not chosen.reparameterised:
+        # refused before training (tests/test_cross.py)
+        return
     trainer = trainer_with(config, chosen, "none" if config.trains else "q-max")
     record = trainer.train(DATA, 5, double_rng(SEEDS))
     assert all(value.isfinite().all() and value.shape == (2,) for value in record.values())
@@ -341,7 +347,7 @@ def test_every_regularizer_trains_every_policy_class_it_can(name, policy):
     assert (record["actor_grad_norm"] > 0).all()
 
 
-@pytest.mark.parametrize("name", ["mmd", "energy-distance", "kl"])
+@pytest.mark.parametrize("name", ["mmd", "energy-distance", "kl", "score"])
 def test_a_regularizer_with_parameters_keeps_replicas_apart(name):
     def parameters(seeds):
         config = with_behaviour(name)

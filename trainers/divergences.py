@@ -45,8 +45,8 @@ class SampleDivergence(RegularizerConfig):
         None,
         "policy class of the behaviour model trained beside",
         part="policy",
-        accepts=lambda config: config is None or not config.builds.improvement_only,
-        needs="a policy class that behaviour cloning trains entirely",
+        accepts=lambda config: config is None or not (config.builds.improvement_only or config.follows_average),
+        needs="a policy class that behaviour cloning trains entirely, without an average of it",
         name="cvae",
     )
 

@@ -12,6 +12,7 @@ from core.types import Transitions
 from policies.base import REDUCTIONS, Policy, over_dimensions
 from trainers.divergences import KL, MMD, EnergyDistance
 from trainers.penalty import Penalty, PlainRegularizer, Regularizer, RegularizerConfig
+from trainers.scores import Score
 
 __all__ = ["REGULARIZERS", "NoRegularizer", "OwnBC", "Penalty", "Regularizer", "RegularizerConfig", "SquaredError"]
 
@@ -55,5 +56,6 @@ REGULARIZERS: dict[str, type[RegularizerConfig]] = {
     "mmd": MMD,
     "energy-distance": EnergyDistance,
     "kl": KL,
+    "score": Score,
     "none": NoRegularizer,
 }

@@ -75,14 +75,24 @@ class Trainer:
             self.critic = self._build(parts.critic, "init-critic", spec, seeds, dtype)
             self.target_critic = frozen_copy(self.critic)
             self.backup = self._build(parts.backup, "init-backup", spec, seeds, dtype)
-        asked = self.backup is not None and parts.backup.needs_policy and config.next_actions == "average"
-        if asked or config.acting == "average":
+        if self._asks_average():
             self.target_policy = frozen_copy(self.policy)
+        if self.target_policy is not None and parts.policy.follows_average:
+            for one, average in zip(_policies(self.policy), _policies(self.target_policy), strict=True):
+                one.follow(average)
         self.regularizer: Regularizer = self._build(parts.regularizer, "init-regularizer", spec, seeds, dtype)
+        #: what changes over training by the number of the step
+        self._told = [one for learner in self.learners().values() for one in _policies(learner) if one.changes_by_step]
         self.optimizers = {
             name: ReplicaAdam(module.parameters(), self._base_rate(name), self._decay(name))
             for name, module in self.learners().items()
         }
+
+    def _asks_average(self) -> bool:
+        """Whether anything needs the policy's average: the critic's target, the policy's own loss, or acting."""
+        by_target = self.backup is not None and self.parts.backup.needs_policy
+        own = self.parts.policy.follows_average or self.config.acting == "average"
+        return own or (by_target and self.config.next_actions == "average")
 
     def _build(self, part: Any, stream: str, spec: TaskSpec, seeds: Sequence[int], dtype: torch.dtype) -> Any:
         """A part from its own stream, so that every class meets the same critic; its weights drawn on the CPU, to be
@@ -113,6 +123,8 @@ class Trainer:
         if self.config.bonus_start or self.config.bonus_ramp:
             self.bonus_weight.fill_(self.config.bonus_weight(self.step))
         self._anneal()
+        for one in self._told:
+            one.at_step(self.step)
         record = self.taking(self.due(), batch, rng)
         self.step += 1
         return record
@@ -227,6 +239,11 @@ class Trainer:
         loss = (terms.weight * coef * penalty.value + bonus).mean(-1)
         record = {"regularizer": penalty.value.mean(-1), "bonus": bonus.mean(-1), "actor_loss": loss}
         return record if penalty.own is None else {**record, "regularizer_own": penalty.own.mean(-1)}
+
+
+def _policies(module: nn.Module) -> list[Policy]:
+    """The policies inside a module, itself one or not."""
+    return [one for one in module.modules() if isinstance(one, Policy)]
 
 
 def frozen_copy(module: M) -> M:

@@ -52,6 +52,10 @@ class Method(ABC):
     def networks(self) -> dict[str, list[Slot]]:
         """Every released network, averages too, as slots in the released order."""
 
+    def rng(self, step: int):
+        """The draws of a step, in the order in which the trainer asks them."""
+        return PreparedRng(2000 + step)
+
     def before(self, batch) -> dict[str, Any]:
         """What is recorded of the parameters from before a step."""
         return {}
@@ -64,9 +68,6 @@ class Method(ABC):
     def probe(self, rng: PreparedRng) -> dict[str, Any]:
         """`[4, ...]` of each thing probed; rows `[K, 4]` of the heads."""
 
-    def named_steps(self):
-        return "steps", self.case["steps"]
-
     def replay(self) -> dict[str, float]:
         """Where numbers are compared -> the largest relative error there."""
         errors: dict[str, float] = {}
@@ -74,7 +75,7 @@ class Method(ABC):
             batch = golden_batch(self.config, k, next_act=self.needs_next_act)
             with torch.no_grad():
                 before = self.before(batch)
-            record = self.trainer.update(batch, PreparedRng(2000 + k))
+            record = self.trainer.update(batch, self.rng(k))
             ours = {**before, **self.record({name: value.item() for name, value in record.items()}, batch)}
             for name, value in golden.items():
                 errors[f"step {k}, {name}"] = error(ours[name], value)
