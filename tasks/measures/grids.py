@@ -44,7 +44,8 @@ def smoothed(mass: Tensor) -> Tensor:
 
 def divergence(p: Tensor, q: Tensor) -> float:
     """KL(p || q) of masses `[C]`, in nats; q is positive where p is."""
-    return float(torch.special.xlogy(p, p / q).sum())
+    there = p > 0
+    return float(torch.special.xlogy(p[there], p[there] / q[there]).sum())
 
 
 def frontier(mass: Tensor, values: Tensor, betas: Sequence[float]) -> tuple[Tensor, Tensor]:
