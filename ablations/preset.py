@@ -27,6 +27,7 @@ class Preset:
     `released_budget`: what `as_released` needs of the run, such as steps beyond a warm-up.
     `released_rewards`: what the released code does to rewards, by kind of task.
     `protocol`: published dataset -> what the paper set for it.
+    `golden`: the file of `tests/golden` whose numbers, of the released code, hold `as_released` step for step.
     """
 
     parts: Mapping[str, str]
@@ -37,6 +38,7 @@ class Preset:
     released_rewards: tuple[RewardRule, ...] = ()
     protocol: Mapping[str, Row] = field(default_factory=dict)
     released_budget: Mapping[str, Any] = field(default_factory=dict)
+    golden: str | None = None
 
 
 PARTS = ("policy", "regularizer", "improvement", "backup", "selection")

@@ -10,23 +10,15 @@ them and swaps that part.
 
 from __future__ import annotations
 
-from typing import Any
-
-from ablations.preset import Preset, RewardRule, parts
-from tasks.kinds import ONE_AT_GOAL
+from ablations import releases
+from ablations.in_sample import IN_SAMPLE
+from ablations.preset import Preset, parts
 from tasks.protocol import DIFFUSION_QL
-
-
-def _cloning(policy: str, paper: str, note: str = "The class's own loss alone; no critic.", **options: Any) -> Preset:
-    return Preset(parts(policy, "bc", "none", "clipped-double-q", "one"), paper, note, options)
-
 
 #: TD3's targets: moved with every second critic step, when the policy is
 _DELAYED = {"trainer.policy_every": 2, "trainer.tau_every": 2, "trainer.ema_every": 2, "trainer.ema_start": 0}
 #: a target policy that follows from the first step, every step
 _FOLLOWING = {"trainer.ema_every": 1, "trainer.ema_start": 0}
-#: Diffusion-QL's release, EDP's and those built on them leave the target policy at its random start for 1000 steps
-_KEEPING = {"trainer.ema_before": "keep"}
 #: BCQ, whatever is perturbed
 _BCQ = {
     "policy.phi": 0.05,
@@ -38,26 +30,26 @@ _BCQ = {
     "selection.candidates": 100,
     **_FOLLOWING,
 }
-#: the networks and batches of TD3+BC and IQL
-_RELU = {"network.hidden": 256, "network.depth": 2, "network.activation": "relu", "trainer.batch": 256}
+#: targets that ask the policy itself, an ensemble's lower bound: QSM and DAC as in qam
+_QAM = {
+    "critic.heads": 10,
+    "critic.layer_norm": True,
+    "backup.rho": 0.5,
+    "trainer.next_actions": "current",
+    "trainer.common_noise": True,
+}
 #: what the release of Diffusion-QL does and its paper does not say; shared by the methods built on its code
 _DIFFUSION_QL_RELEASE = {
     "improvement.normalizer": "other-head",
     "selection": "softmax-q",
     "selection.candidates": 50,
     "selection.temperature": 1.0,
-    **_KEEPING,
+    # the target policy stays at its random start for 1000 steps
+    "trainer.ema_before": "keep",
 }
 
 PRESETS: dict[str, Preset] = {
-    "bc-deterministic": _cloning("deterministic", "Pomerleau 1991"),
-    "bc-gaussian": _cloning("gaussian", "arXiv 1812.05905 (the tanh-squashed density)", **{"policy.bound": "tanh"}),
-    "bc-mixture": _cloning("mixture", "Bishop 1994, Mixture density networks"),
-    "bc-cvae": _cloning("cvae", "arXiv 1812.02900"),
-    "bc-diffusion": _cloning("diffusion", "arXiv 2208.06193", "As released: no EMA, no clipping, one sample."),
-    "bc-edm": _cloning("edm", "arXiv 2206.00364"),
-    "bc-flow": _cloning("flow", "arXiv 2210.02747"),
-    "bc-consistency": _cloning("consistency", "arXiv 2303.01469"),
+    **IN_SAMPLE,
     "diffusion-ql": Preset(
         parts("diffusion", "bc", "q-max", "clipped-double-q", "one"),
         "arXiv 2208.06193",
@@ -66,6 +58,7 @@ PRESETS: dict[str, Preset] = {
         {"improvement.normalizer": "dataset", "improvement.head": "coin"},
         _DIFFUSION_QL_RELEASE,
         protocol=DIFFUSION_QL,
+        golden="diffusion_ql",
     ),
     "cvae-ql": Preset(
         parts("cvae", "bc", "q-max", "clipped-double-q", "one"),
@@ -95,7 +88,8 @@ PRESETS: dict[str, Preset] = {
             "backup.noise_clip": 0.5,
             **_DELAYED,
         },
-        {**_RELU, "task.observation": "z-score"},
+        releases.TD3_BC,
+        golden="td3_bc",
     ),
     "bcq": Preset(
         parts("perturbed", "bc", "q-max", "soft-clipped", "argmax-q"),
@@ -147,62 +141,14 @@ PRESETS: dict[str, Preset] = {
         {"trainer.bonus_start": 20_000, "trainer.critic_lr": 1e-3, "trainer.lr": 1e-3},
         released_budget={"steps": 40_000},
     ),
-    "iql": Preset(
-        parts("gaussian", "bc", "weighted", "expectile", "mode"),
-        "arXiv 2110.06169",
-        "tau 0.7 and beta 1/3 are the locomotion tasks' (antmaze: 0.9 and 1/10). The release rescales rewards on "
-        "locomotion and antmaze. Its Gaussian, with one deviation for all states and an unsquashed density around a "
-        "tanh mean, is not here.",
-        {
-            "policy.bound": "tanh",
-            "improvement.form": "exp",
-            "improvement.baseline": "value",
-            "improvement.beta": 1 / 3,
-            "improvement.clip": 100.0,
-            "backup.expectile": 0.7,
-        },
-        _RELU,
-        (
-            RewardRule("locomotion", "iql-locomotion", ("halfcheetah", "hopper", "walker2d")),
-            RewardRule("antmaze", "iql-antmaze", reward=ONE_AT_GOAL),
-        ),
-    ),
-    "awr": Preset(
-        parts("gaussian", "bc", "weighted", "clipped-double-q", "mode"),
-        "arXiv 1910.00177",
-        "The paper's advantage is a TD(lambda) return less V; here min Q(s, a) less its mean over the policy's.",
-        {
-            "policy.bound": "tanh",
-            "improvement.form": "exp",
-            "improvement.baseline": "sample-mean",
-            "improvement.beta": 1.0,
-            "improvement.clip": 20.0,
-            "improvement.samples": 10,
-        },
-    ),
-    "crr-diffusion": Preset(
-        parts("diffusion", "bc", "weighted", "clipped-double-q", "one"),
-        "arXiv 2006.15134 (CRR, binary) and 2305.20081 (with diffusion)",
-        "The class's own loss on actions better than the policy's mean. EDP's release weights a unit Gaussian's "
-        "log-density around the one-step prediction by exp(A) and adds the unweighted loss; here exp(A) alone.",
-        {"improvement.form": "binary", "improvement.baseline": "sample-mean", "improvement.samples": 4},
-        {
-            "improvement.form": "exp",
-            "improvement.beta": 1.0,
-            "improvement.clip": 20.0,
-            "improvement.samples": 10,
-            **_KEEPING,
-        },
-    ),
     "edp": Preset(
         parts("diffusion", "bc", "one-step", "clipped-double-q", "softmax-q"),
         "arXiv 2305.20081",
-        "The paper samples by DPM-Solver-3 in 15 steps, here by the second-order multistep solver; Q's noised action "
-        "is drawn apart from the loss's, which changes no expectation.",
+        "Q's noised action is drawn apart from the loss's, which changes no expectation; the release draws it once.",
         {
             "policy.T": 1000,
             "policy.schedule": "linear",
-            "policy.sampler": "dpm++2m",
+            "policy.sampler": "dpm-3s",
             "policy.sample_steps": 15,
             "improvement.eta": 2.0,
             "improvement.head": "coin",
@@ -210,44 +156,88 @@ PRESETS: dict[str, Preset] = {
             "selection.candidates": 10,
             "trainer.grad_norm": 5.0,
         },
-        _KEEPING,
-    ),
-    "sfbc": Preset(
-        parts("diffusion", "bc", "none", "max-q", "softmax-q"),
-        "arXiv 2209.14548",
-        "The paper's critic is planned in sample, towards a softmax over the behaviour's actions; the nearest backup "
-        "here is the largest Q of 16 samples.",
-        {"backup.samples": 16, "selection.candidates": 32, "selection.temperature": 1.0},
-    ),
-    "idql": Preset(
-        parts("diffusion", "bc", "none", "expectile", "argmax-q"),
-        "arXiv 2304.10573",
-        "The release sums the noise loss over dimensions (the mean here differs by a factor, which Adam does not see), "
-        "with dropout 0.1 in a residual network; N is swept over 16, 64, 256.",
-        {"backup.expectile": 0.7, "selection.candidates": 64},
-        {"trainer.batch": 512},
+        releases.EDP,
+        golden="edp",
     ),
     "fql": Preset(
         parts("distilled", "bc", "q-max", "mean", "one"),
         "arXiv 2502.02538",
-        "alpha is per task, 1 to 30,000. Targets act by the student itself, not by an average of it.",
+        "alpha is per task, 1 to 30,000. Targets act by the student itself, not by an average of it. The release has "
+        "one Adam for all, and one noise for distillation and Q.",
         {
             "policy.base": "flow",
             "improvement.eta": 1.0,
             "improvement.head": "mean",
             "improvement.normalizer": "none",
             "critic.layer_norm": True,
-            "trainer.ema_decay": 0.0,
-            **_FOLLOWING,
+            "trainer.next_actions": "current",
         },
-        {"network.hidden": 512, "network.depth": 4, "network.activation": "gelu", "trainer.batch": 256},
+        releases.FQL,
+        golden="fql",
     ),
     "consistency-ac": Preset(
         parts("consistency", "bc", "q-max", "clipped-double-q", "one"),
         "arXiv 2309.16984",
-        "Diffusion-QL with a consistency policy. The release has a teacher at the neighbouring noise level; here "
-        "it is the network itself.",
+        "Diffusion-QL with a consistency policy. The release's teacher is the average, its levels grow from 2 to 150 "
+        "in each 50,000 steps, and its loss is 100 times ours. eta, grad-norm and q_norm (--critic.normalize-target): "
+        "per task.",
         {"improvement.normalizer": "dataset", "improvement.head": "coin", "policy.steps": 2},
-        _DIFFUSION_QL_RELEASE,
+        {**_DIFFUSION_QL_RELEASE, **releases.CONSISTENCY_AC},
+        released_budget={"steps": 50_000},
+        golden="consistency_ac",
+    ),
+    "rebrac": Preset(
+        parts("deterministic", "squared-error", "q-max", "penalised", "mode"),
+        "arXiv 2305.09836",
+        "TD3+BC with a second penalty, on the next action of the critic's target, and LayerNorm. Both weights are per "
+        "task, from 0.001 to 0.1 and 0 to 0.5. Release: seohongpark/fql.",
+        {
+            "regularizer.coef": 0.01,
+            "regularizer.reduction": "sum",
+            "improvement.eta": 1.0,
+            "improvement.head": "min",
+            "improvement.normalizer": "own-head",
+            "backup.coef": 0.01,
+            "backup.noise": 0.2,
+            "backup.noise_clip": 0.5,
+            "critic.layer_norm": True,
+            **_DELAYED,
+        },
+        releases.REBRAC,
+        golden="rebrac",
+    ),
+    "qsm": Preset(
+        parts("diffusion", "bc", "score-matching", "lower-bound", "one"),
+        "arXiv 2312.11752",
+        "The offline form of ColinQiyangLi/qam, with the class's own loss beside; eta and the weight of that loss are "
+        "per task, 1 to 10 and 1 to 30 there.",
+        {"regularizer.coef": 10.0, "improvement.eta": 3.0, **_QAM},
+        releases.QSM,
+        golden="qsm",
+    ),
+    "dac": Preset(
+        parts("diffusion", "bc", "soft-guidance", "lower-bound", "one"),
+        "arXiv 2405.20555",
+        "The form of ColinQiyangLi/qam: the weight of the class's own loss is fixed, per task, and Q is not divided by "
+        "its size. The authors' code adapts that weight, divides by mean |Q|, and acts by the best of ten.",
+        {"regularizer.coef": 1.0, "improvement.eta": 1.0, "improvement.form": "soft", **_QAM},
+        releases.DAC,
+        golden="dac_qam",
+    ),
+    "srpo": Preset(
+        parts("deterministic", "score", "action-gradient", "expectile", "mode"),
+        "arXiv 2310.07297",
+        "Behaviour diffusion, critic and policy are trained beside one another; the release trains the first two for "
+        "1.5 million steps, then the policy against both, fixed. eta (its beta) is per task, 0.01 to 0.5.",
+        {
+            "regularizer.behaviour": "sde",
+            "regularizer.weight": "sigma-squared",
+            "regularizer.less_noise": True,
+            "improvement.eta": 0.05,
+            "backup.expectile": 0.7,
+        },
+        releases.SRPO,
+        released_budget={"lr_decay": "cosine"},
+        golden="srpo",
     ),
 }

@@ -75,9 +75,8 @@ class DiffusionPolicy(DenoiserNetwork):
 
     def _plan_in_time(self, config: DiffusionConfig) -> None:
         """For DPM-Solver, whose times lie between the network's steps: `steps` are the times as it counts them."""
-        self.groups = dpm_solver.plan(
-            dpm_solver.piecewise(self.schedule), config.sample_steps or config.T, config.t_end
-        )
+        log_alpha = dpm_solver.piecewise(self.schedule)
+        self.groups = dpm_solver.plan(log_alpha, config.sample_steps or config.T, config.t_end)
         times = [level.time for group in self.groups for level in group[:-1]]
         self.steps = [self._as_step(time) for time in times]
         self._keep("times", torch.tensor(self.steps, dtype=torch.float64))
@@ -228,6 +227,7 @@ class DiffusionConfig(DenoiserConfig):
                 raise OptionError(f"grad_steps must be 0 or left out with sampler {CONTINUOUS}, got {self.grad_steps}")
             if self.clip_steps or self.last_again:
                 raise OptionError(f"sampler {CONTINUOUS} has neither clip_steps nor last_again; leave them out")
+            dpm_solver.refuse_end(self.schedule, self.T, self.t_end)
         if self.sampler != "ddpm" and (self.ddpm_mean, self.ddpm_variance) != ("posterior", "posterior"):
             raise OptionError(f"ddpm_mean and ddpm_variance are of sampler ddpm, got sampler {self.sampler!r}")
 

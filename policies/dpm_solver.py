@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from policies.schedules import Schedule
+from core.options import OptionError
+from policies.schedules import Schedule, make_schedule
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,25 @@ def piecewise(schedule: Schedule) -> Callable[[float], float]:
         return v0 + (v1 - v0) * (t - t0) / (t1 - t0)
 
     return log_alpha
+
+
+def least_time(schedule: Schedule) -> float:
+    """The time at which `piecewise` leaves no noise, which lies beyond its first knot: a sampler must end above it."""
+    if schedule.T == 1:
+        return 0.0
+    log_alpha, knot = piecewise(schedule), 1 / schedule.T
+    first = log_alpha(knot)
+    return knot - knot * first / (log_alpha(2 * knot) - first)
+
+
+def refuse_end(schedule: str, T: int, end: float) -> None:
+    """Raise `OptionError` where a sampler would end without noise."""
+    least = least_time(make_schedule(schedule, T))
+    if end <= least:
+        raise OptionError(
+            f"t_end must be more than {least:.3g} with sampler dpm-3s, schedule {schedule} and T = {T}, where no noise "
+            f"is left, got {end:g}"
+        )
 
 
 def solve(predict: Callable[[Tensor, float], Tensor], groups: Sequence[Group], x: Tensor) -> Tensor:

@@ -315,7 +315,7 @@ def test_help_shows_what_a_preset_sets(capsys):
     with pytest.raises(SystemExit):
         parse("--preset edp --help".split())
     text = " ".join(capsys.readouterr().out.split())
-    assert "default: dpm++2m" in text
+    assert "default: dpm-3s" in text
     assert "default: 1000" in text
 
 

@@ -15,7 +15,7 @@ from ablations.cli import parse
 from core import fusion
 from core.options import OptionError
 from core.rng import SeedRng
-from policies import POLICIES, DenoisingPolicy, chain
+from policies import POLICIES, DenoisingPolicy, chain, dpm_solver
 from policies.diffusion import DiffusionConfig
 from policies.edm import EDMConfig
 from policies.flow import FlowConfig
@@ -177,7 +177,7 @@ class TestGuidance:
 
     def test_who_can_be_guided_is_stated_by_type(self):
         able = [name for name, config in POLICIES.items() if issubclass(config.builds, DenoisingPolicy)]
-        assert able == ["diffusion", "edm"]
+        assert able == ["diffusion", "edm", "sde"]
 
 
 class TestRefusals:
@@ -192,6 +192,7 @@ class TestRefusals:
         "--policy.eta 0.5": "--policy.eta is of sampler ddim, and ddpm has none",
         "--policy.eta 1.5 --policy.sampler ddim": "--policy.eta must be at most 1",
         "--policy.min-snr-gamma 3": "--policy.min-snr-gamma is of weighting min-snr, and uniform has none",
+        "--policy.sampler dpm-3s": "--policy.t-end must be more than 0.00997 with sampler dpm-3s, schedule vp",
         "--policy.target noise": "--policy.target must be one of epsilon, x0, v, got 'noise'",
         "--policy.grad-steps 0": "improvement q-max differentiates through samples, and those of policy diffusion",
         "--policy edm --policy.grad-steps 0": "and those of policy edm pass no gradient as configured",
@@ -283,3 +284,16 @@ def test_each_target_finds_the_bandits_modes_at_the_full_toy_budget(target, weig
     with torch.no_grad():
         metrics = task.evaluate(trainer.policy.sample, SeedRng(run.seeds, "evaluate"), 3).metrics
     assert metrics["on_mode"].mean() >= 0.97
+
+    @pytest.mark.parametrize("T", [1, 2, 5, 100, 1000])
+    @pytest.mark.parametrize("schedule", SCHEDULES)
+    def test_a_sampler_in_time_ends_where_noise_is_left(self, schedule, T):
+        least = dpm_solver.least_time(make_schedule(schedule, T))
+        options = {"T": T, "schedule": schedule, "sampler": "dpm-3s", "allow_residual_signal": True}
+        above = DiffusionConfig(**options, t_end=1.01 * least + 1e-6)
+        policy, (obs, _) = build(above), draw(3)
+        with torch.no_grad():
+            assert policy.sample(obs, double_rng(SEEDS)).isfinite().all()
+        if least > 0:
+            with pytest.raises(OptionError, match="t_end must be more than"):
+                DiffusionConfig(**options, t_end=0.99 * least)

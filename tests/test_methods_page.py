@@ -1,4 +1,4 @@
-"""docs/methods.md says of every default of trainer, length and task what it is, and what it says is so."""
+"""docs/methods.md says of every preset and of every default of trainer, length and task what it is, and that is so."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ablations.budget import Budget
+from ablations.methods_table import table
 from core.options import written
 from tasks.transforms import TransformConfig
 from trainers import TrainerConfig
@@ -29,3 +30,8 @@ def test_every_default_is_there_with_its_reason(part, config):
         else:
             assert value == ("none" if default is None else written(default)), name
         assert why.endswith("."), name
+
+
+def test_every_preset_is_there_as_it_is():
+    """`python -m ablations.methods_table` makes it anew."""
+    assert f"\n{table()}\n" in PAGE

@@ -36,6 +36,9 @@ def test_parts_and_options_exist_and_reach_the_run(name, released):
     run = make_run(Request("bandit", preset=name, as_released=released))
     built = {part: getattr(run.parts, part) for part in (*CHOICES, "critic", "network")}
     # the bandit is a one-step task, whose backup does nothing
+    built |= {f"{part}.network": network for part, network in run.parts.networks.items()}
+    built |= {f"{part}.{field}": getattr(built[part], field)
+              for part in CHOICES for field in NESTED if hasattr(built[part], field)}  # fmt: skip
     built |= {"trainer": run.trainer, "selection": run.views[0].selection, "backup": BACKUPS[names["backup"]]()}
     # and its data are learned from as they are
     assert run.transforms == TransformConfig()
@@ -43,7 +46,7 @@ def test_parts_and_options_exist_and_reach_the_run(name, released):
     for part, chosen in names.items():
         assert isinstance(built[part], REGISTRIES[part][chosen])
     for key, value in options.items():
-        part, _, field = key.partition(".")
+        part, _, field = key.rpartition(".")
         assert field in {f.name for f in dataclasses.fields(built[part])}, key
         if field in NESTED:
             assert isinstance(getattr(built[part], field), CHOICES["policy"][value])
