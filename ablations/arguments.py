@@ -166,8 +166,7 @@ def full_parser(
     group.add_argument("--seeds-at-once", type=_at_least_one, metavar="N", help=few)
     often = "keep how far training has come this often, to go on from; default: 300"
     group.add_argument("--checkpoint-every", type=_seconds, metavar="SECONDS", help=often)
-    out = "new directory for the results; default: below runs/"
-    group.add_argument("--out", type=directory, metavar="DIR", help=out)
+    group.add_argument("--out", type=directory, metavar="DIR", help="new directory of results; default: below runs/")
     parts = {(prefix, name): config for names in per_policy for prefix, name, config in sections(names, of_task)}
     parts |= {("selection", name): SELECTIONS[name] for name in map(selection_name, selections)}
     seen: set[str] = set()
@@ -209,7 +208,8 @@ def _add_field(group: Any, key: str, field: dataclasses.Field, config: type, def
     amount: dict[str, Any] = {"nargs": "+"} if several else {}
     if field.metadata["bare"]:
         amount = {"nargs": "?", "const": field.metadata["bare"]}
-    group.add_argument(flag, dest=key, type=_reads(kind), metavar=metavar, help=f"{help}{shown}", **amount)
+    short = ["--critic"] if key == "critic.source" else []
+    group.add_argument(flag, *short, dest=key, type=_reads(kind), metavar=metavar, help=f"{help}{shown}", **amount)
 
 
 def _reads(kind: type) -> typing.Callable[[str], Any]:

@@ -53,8 +53,13 @@ class Invocation:
     describe: bool = False
 
 
+#: `--critic exact` is short for `--critic.source exact`
+SHORT = re.compile("^--critic(=|$)")
+
+
 def parse(arguments: Sequence[str]) -> Invocation:
     """The command's meaning, checked. Raises `OptionError` with one line for anything that cannot be used."""
+    arguments = [SHORT.sub(r"--critic.source\1", word) for word in arguments]
     refuse_repeated_flags(arguments)
     early, _ = names_parser().parse_known_args(arguments)
     if early.study is not None:

@@ -85,7 +85,12 @@ class RunConfig:
     @property
     def trains_critic(self) -> bool:
         """Whether it has a critic of its own to train, and none that is given."""
-        return self.needs_critic and self.critic_from is None
+        return self.needs_critic and self.critic_from is None and not self.has_exact_critic
+
+    @property
+    def has_exact_critic(self) -> bool:
+        """Whether Q is the task's own."""
+        return self.needs_critic and self.parts.critic.source == "exact"
 
     @property
     def uses_backup(self) -> bool:
@@ -198,6 +203,8 @@ def make_run(request: Request) -> RunConfig:
     problem = refusal(names, parts, views, task.has_next_actions)
     if problem:
         raise OptionError(problem)
+    if parts.critic.source == "exact" and not task.has_true_q:
+        raise OptionError(f"--critic exact: Q of {request.task} is not known; use --critic learned, or a bandit")
     _refuse_meaningless(built["task"], task, request.task)
     budget = make_budget(request, names)
     return RunConfig(

@@ -10,7 +10,9 @@ from typing import Any
 from ablations import results
 from ablations.config import RunConfig
 from core.options import OptionError, flag_of, written
+from tasks import Task
 from trainers import checkpoint
+from trainers.exact import use_exact
 from trainers.trainer import Trainer
 
 #: where the record of a run has the network of its critic, if it is not the shared one
@@ -34,7 +36,11 @@ def _check(run: RunConfig, critic_from: str) -> None:
         raise OptionError(
             f"{where}: {run.label} asks no critic; leave it out, or choose an improvement or a selection by Q"
         )
+    if run.has_exact_critic:
+        raise OptionError(f"{where}: {run.label} has the exact Q already; leave out --critic-from or --critic exact")
     record = _record(Path(critic_from), where)
+    if record["options"].get("critic", {}).get("source") == "exact":
+        raise OptionError(f"{where}: {record['label']} had the exact Q; use --critic exact instead")
     if record["task"] != run.task:
         raise OptionError(f"{where}: was trained on {record['task']}, not on {run.task}; name a run on {run.task}")
     missing = sorted(set(run.seeds) - set(record["seeds"]))
@@ -67,8 +73,10 @@ def _of(options: Mapping[str, Any], part: str) -> Mapping[str, Any]:
     return options.get(part, options["network"] if part == CRITIC_NETWORK else {})
 
 
-def give(run: RunConfig, trainer: Trainer) -> None:
-    """Put the critic of `run.critic_from`, if any, in the trainer's place for it."""
+def give(run: RunConfig, trainer: Trainer, task: Task) -> None:
+    """Put the critic of `run.critic_from`, or the task's exact Q, if either is asked, in the trainer's place for it."""
+    if run.has_exact_critic:
+        use_exact(trainer, task.true_q)
     if run.critic_from is None:
         return
     seeds = results.read_config(Path(run.critic_from))["seeds"]

@@ -61,11 +61,12 @@ def train(run: RunConfig, task: Task, device: torch.device, directory: Path, eve
     trainer = Trainer(
         run.parts, run.trainer, task.spec, run.seeds, needs_critic=run.needs_critic, annealing=annealing, device=device
     )
-    frozen.give(run, trainer)
+    frozen.give(run, trainer, task)
     outcome = Outcome(trainer, SeedRng(run.seeds, "train", device), Halting(trainer, run.budget.early_stop))
     progress = Progress(run, directory, device, every)
     progress.restore(outcome)
-    captured.replay(trainer)
+    if not run.has_exact_critic:
+        captured.replay(trainer)
     dataset = task.dataset().to(device)
     q_range = QRange(dataset)
     began = time.perf_counter() - outcome.seconds

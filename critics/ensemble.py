@@ -23,6 +23,12 @@ class CriticConfig(Options):
         False, "divide the target by its deviation over the batch (consistency-ac's q_norm)"
     )
 
+    source: str = option(
+        "learned",
+        "of Q: learned from the data, or the exact Q of a task that knows it (bandits)",
+        choices=("learned", "exact"),
+    )
+
     def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Critic:
         return Critic(self, spec, network, init)
 

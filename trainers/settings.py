@@ -153,3 +153,5 @@ class Due:
     #: how far the target policy goes towards the policy: 0 leaves it, 1 copies
     target_policy: float
     target_critic: bool
+    #: V, where the backup owns one
+    value: bool = False

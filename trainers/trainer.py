@@ -24,6 +24,7 @@ from core.rng import Rng, beside, seed_generator
 from core.types import TaskSpec, Transitions
 from critics.backups import Backup, ValueBackup
 from critics.ensemble import Critic, Critics
+from critics.exact import ExactCritic
 from critics.targets import polyak, td_loss, td_target
 from policies.base import Policy
 from trainers.annealing import Annealing
@@ -69,7 +70,7 @@ class Trainer:
         self.target_critic: Critic | None = None
         self.target_policy: Policy | None = None
         self.backup: Backup | None = None
-        #: a frozen critic takes no step: it was trained elsewhere
+        #: a frozen critic takes no step: it was trained elsewhere, its V too, or it is exact
         self.critic_frozen = False
         if parts.improvement.needs_critic or needs_critic:
             self.critic = self._build(parts.critic, "init-critic", spec, seeds, dtype)
@@ -137,6 +138,8 @@ class Trainer:
             policy=step % config.policy_every == 0,
             target_policy=config.target_policy_rate(self.step),
             target_critic=step % config.tau_every == 0 and not self.critic_frozen,
+            value=isinstance(self.backup, ValueBackup)
+            and (not self.critic_frozen or isinstance(self.critic, ExactCritic)),
         )
 
     def take(self, due: Due, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
@@ -189,7 +192,7 @@ class Trainer:
         record: dict[str, Tensor] = {}
         losses: dict[str, Tensor] = {}
         with passes(self.device):
-            if due.critic and "value" in learners and isinstance(self.backup, ValueBackup):
+            if due.value and "value" in learners:
                 losses["backup"] = record["value_loss"] = self._value_loss(batch)
             if due.critic and "critic" in learners:
                 record |= self._critic_losses(batch, beside(rng, "critic"))
