@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ablations.cli import parse
+from ablations.figures import samples
 from core.rng import SeedRng
 from run_ablation import main
 from tasks import ground, known, make_task
@@ -186,3 +187,21 @@ def test_actions_of_ones_own_are_learned_from_and_judged_by_rows_kept_apart(cont
 
 def test_a_files_name_without_a_file_is_no_task(refused):
     assert "--task" in refused("--task", known.FILE, *QUICK)
+
+
+@pytest.mark.parametrize("dims", [1, 3])
+def test_samples_of_any_dimension_are_drawn(dims, tmp_path):
+    np.savez(tmp_path / "mine.npz", actions=rows(200, dims))
+    assert main(["--task", f"bandit:file:{tmp_path / 'mine.npz'}", *QUICK, "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "figure.png").stat().st_size > 5000
+
+
+def test_runs_that_differ_in_the_behaviour_are_drawn_over_their_own_data(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        samples, "_scatter", lambda axis, points, *rest: drawn.append(len(np.unique(points.round(1), axis=0)))
+    )
+    modes = ["--task", "bandit:ring", "--task.separation", "24", "--task.modes", "1", "12"]
+    assert main([*modes, *QUICK, "--seeds", "0", "--out", str(tmp_path / "out")]) == 0
+    _, one, _, twelve, _ = drawn
+    assert one < twelve

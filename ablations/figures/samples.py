@@ -1,4 +1,4 @@
-"""Samples of policies over the data they learned from."""
+"""Samples of policies over the data they learned from; of actions of many dimensions the first two."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ablations.table import format_interval
 from tasks.bandits import CENTRES, RADIUS
 
 #: metrics written under each panel, with the digits worth reading
-CAPTION = {"energy_distance": 4, "on_mode": 3, "best_mode": 3, "out_of_bounds": 3}
+CAPTION = {"energy_distance": 4, "on_mode": 3, "best_mode": 3, "off_support": 3, "out_of_bounds": 3}
 LIMIT = 1.6
 
 
@@ -30,11 +30,11 @@ def draw_samples(directory: Path, summary: pd.DataFrame, path: Path) -> None:
     ]
     figure, axes = grid(len(panels) + 1, height=4.4)
     stored = {run: load_samples(run) for run, *_ in panels}
-    data = stored[panels[0][0]]["reference_actions"][0]
-    _scatter(axes[0], data, [GREY], "data\n", "")
+    _scatter(axes[0], stored[panels[0][0]]["reference_actions"][0], [GREY], "data\n", "")
     colors = colors_of(final["run"])
     for axis, (run, view, name) in zip(axes[1:], panels, strict=True):
-        _scatter(axis, data, "0.85", f"{name}\nno samples", "")
+        # behaviours may differ from run to run
+        _scatter(axis, stored[run]["reference_actions"][0], "0.85", f"{name}\nno samples", "")
         rows = final[final["run"] == name]
         if rows.empty:
             continue
@@ -47,10 +47,10 @@ def draw_samples(directory: Path, summary: pd.DataFrame, path: Path) -> None:
         # no seed on top of another
         order = np.random.default_rng(0).permutation(len(shades))
         title = f"{name}\n{seeds} seeds, each its shade" if seeds > 1 else f"{name}\n1 seed"
-        _scatter(axis, thinned.reshape(-1, 2)[order], shades[order], title, _caption(rows))
-        for centre in CENTRES.numpy():
+        _scatter(axis, np.concatenate(thinned)[order], shades[order], title, _caption(rows))
+        for centre in CENTRES.numpy() if read_config(run)["task"] == "bandit" else ():
             axis.add_patch(Circle(centre, RADIUS, fill=False, color="0.2", linewidth=0.6))
-    axes[0].set_ylabel("action 2")
+    axes[0].set_ylabel("action 2" if stored[panels[0][0]]["reference_actions"].shape[-1] > 1 else "share of samples")
     save(figure, path)
 
 
@@ -63,6 +63,10 @@ def _shades(color: Any, seeds: int, samples: int) -> np.ndarray:
 
 
 def _scatter(axis: Axes, points: np.ndarray, color: Any, title: str | None, caption: str) -> None:
+    if points.shape[1] == 1:
+        # in order, from bottom to top
+        points = np.stack([np.sort(points[:, 0]), np.linspace(-1, 1, len(points))], -1)
+    points = points[:, :2]
     beyond = int((np.abs(points) > LIMIT).any(-1).sum())
     axis.scatter(points[:, 0], points[:, 1], s=4, c=color, linewidth=0, alpha=0.5, rasterized=True)
     axis.plot([-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1], color="0.4", linewidth=0.8, linestyle=":")
