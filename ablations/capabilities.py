@@ -41,6 +41,11 @@ def _of_training(names: Mapping[str, str], parts: Parts) -> Iterator[str]:
             f"policy {policy} trains its {built.cloning_only[0]} by its own loss alone, and regularizer "
             f"{names['regularizer']} is another; use --regularizer bc"
         )
+    if parts.improvement.edits and parts.regularizer.needs_behaviour:
+        yield (
+            f"improvement {names['improvement']} moves the data's actions, which the behaviour model of regularizer "
+            f"{names['regularizer']} must see as they are; use --regularizer bc"
+        )
     if built.improvement_only and not parts.improvement.needs_reparameterised:
         yield (
             f"policy {policy} trains its {built.improvement_only[0]} by Q through its samples alone, and improvement "

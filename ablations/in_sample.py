@@ -78,11 +78,23 @@ IN_SAMPLE: dict[str, Preset] = {
         },
     ),
     "sfbc": Preset(
-        parts("diffusion", "bc", "none", "max-q", "softmax-q"),
+        parts("diffusion", "bc", "none", "softmax-q", "softmax-q"),
         "arXiv 2209.14548",
-        "The paper's critic is planned in sample, towards a softmax over the behaviour's actions; the nearest backup "
-        "here is the largest Q of 16 samples.",
-        {"backup.samples": 16, "selection.candidates": 32, "selection.temperature": 1.0},
+        "The release plans values backwards along each trajectory, twice, with alpha 20 and 100 on normalised returns; "
+        "here its softmax over the behaviour's own actions is the target of every step, at temperature 1 as acting is.",
+        {
+            "backup.samples": 16,
+            "backup.temperature": 1.0,
+            "selection.candidates": 32,
+            "selection.temperature": 1.0,
+        },
+    ),
+    "dipo": Preset(
+        parts("diffusion", "bc", "edit-data", "clipped-double-q", "one"),
+        "arXiv 2305.13122",
+        "An online method: its buffer keeps the actions it moved, which here are moved anew from the data in each "
+        "batch. Its steps are Adam's, here of a fixed length.",
+        {"improvement.steps": 20, "improvement.rate": 0.03, "improvement.normalize": True},
     ),
     "idql": Preset(
         parts("diffusion", "bc", "none", "expectile", "argmax-q"),

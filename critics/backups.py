@@ -166,6 +166,24 @@ class SoftClipped(PlainBackup):
 
 
 @dataclass(frozen=True)
+class SoftmaxQ(PlainBackup):
+    """sum_i w_i Q_i over n actions of the target policy, w their softmax of Q_i / temperature, Q the smallest head.
+
+    With a policy that clones it stays among the behaviour's own actions (SfBC, arXiv 2209.14548). It goes
+    from the mean of the values, at high temperature, to the largest.
+    """
+
+    samples: int = option(16, "actions of the target policy that are weighed (n)", at_least=1)
+    temperature: float = option(0.05, "of the softmax; SfBC's alpha is 1 over it, 20", above=0)
+
+    def __call__(self, target_critic: Critic, target_policy: Policy | None, batch: Transitions, rng: Rng) -> Tensor:
+        assert target_policy is not None
+        actions = target_policy.sample_each(batch.next_obs, self.samples, rng)
+        values = values_of(target_critic, batch.next_obs, actions).amin(1)
+        return ((values / self.temperature).softmax(-1) * values).sum(-1)
+
+
+@dataclass(frozen=True)
 class Sarsa(PlainBackup):
     """Smallest of the target heads at the action the data took next: evaluates the behaviour, never leaves the data."""
 
@@ -224,6 +242,7 @@ BACKUPS: dict[str, type[BackupConfig]] = {
     "penalised": Penalised,
     "max-q": MaxQ,
     "soft-clipped": SoftClipped,
+    "softmax-q": SoftmaxQ,
     "expectile": Expectile,
     "sarsa": Sarsa,
     "reward-only": RewardOnly,

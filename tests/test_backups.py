@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from core.networks import MLP, NetworkConfig
 from core.types import Transitions
 from critics import BACKUPS, CriticConfig, ValueBackup
-from critics.backups import ClippedDoubleQ, Expectile, MaxQ, MeanQ, Sarsa, SoftClipped
+from critics.backups import ClippedDoubleQ, Expectile, MaxQ, MeanQ, Sarsa, SoftClipped, SoftmaxQ
 from critics.targets import expectile_loss, td_target
 from policies.gaussian import GaussianConfig
 from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig
@@ -69,6 +69,21 @@ def test_soft_clipped_mixes_the_heads_of_each_action(pessimism):
                 pessimism * min(v.tolist()) + (1 - pessimism) * max(v.tolist()) for v in values[seed, :, row].unbind(-1)
             ]
             assert ours[seed, row].item() == pytest.approx(max(mixed))
+
+
+@pytest.mark.parametrize(("temperature", "expected"), [(1e9, lambda v: v.mean(-1)), (1e-6, lambda v: v.amax(-1))])
+def test_softmax_goes_from_the_mean_to_the_largest(temperature, expected):
+    _, values = drawn(7)
+    ours = SoftmaxQ(samples=7, temperature=temperature)(Q(), Cloud(), make_batch(), double_rng(SEEDS))
+    torch.testing.assert_close(ours, expected(values.amin(1)), rtol=1e-6, atol=1e-6)
+
+
+def test_softmax_weighs_by_exp_of_the_smallest_head():
+    _, values = drawn(3)
+    ours = SoftmaxQ(samples=3, temperature=0.5)(Q(), Cloud(), make_batch(), double_rng(SEEDS))
+    smallest = values.amin(1)
+    weights = (2 * smallest).exp()
+    torch.testing.assert_close(ours, (weights * smallest).sum(-1) / weights.sum(-1))
 
 
 @pytest.mark.parametrize("backup", [MaxQ, SoftClipped])

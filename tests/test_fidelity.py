@@ -186,8 +186,21 @@ def crr(t, b, draws):
 
 
 def sfbc(t, b, draws):
-    value = torch.stack(each_of(16, t, b, draws)).max(-1).values.min(0).values
+    values = torch.stack(each_of(16, t, b, draws)).min(0).values
+    value = sum(torch.exp(v) * v for v in values.T) / sum(torch.exp(v) for v in values.T)
     return temporal_difference(t, b, value) | cloning(t, b, draws)
+
+
+def dipo(t, b, draws):
+    """The class's loss at actions 20 steps of 0.03 up min_k Q_k from the data's, each of root mean square 1."""
+    record = temporal_difference(t, b, at_the_target_policys_action(t, b, draws))
+    act = b.act
+    for _ in range(20):
+        leaf = act.clone().requires_grad_()
+        (g,) = torch.autograd.grad(q_min(t.critic, b.obs, leaf).sum(), leaf)
+        act = (act + 0.03 * g / (g**2).mean(-1, keepdim=True).sqrt()).clamp(-1, 1)
+    loss = plain(t.policy).loss(b.obs, act, draws).mean()
+    return record | {"regularizer": loss, "actor_loss": loss}
 
 
 def idql(t, b, draws):
@@ -253,6 +266,7 @@ METHODS = {
     "crr-diffusion": crr,
     "crr-diffusion as released": awr,
     "sfbc": sfbc,
+    "dipo": dipo,
     "idql": idql,
     "td3+bc": td3_bc,
     "bcq": bcq,

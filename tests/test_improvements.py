@@ -16,6 +16,7 @@ from critics import BACKUPS, CriticConfig, Critics
 from policies.base import DenoisingPolicy
 from policies.gaussian import GaussianConfig
 from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig
+from trainers.edits import EditData
 from trainers.improvements import NoImprovement, OneStep, QMax, WeightedRegression
 from trainers.trainer import Parts, Trainer
 
@@ -257,3 +258,46 @@ def test_any_number_of_heads(name, heads):
     assert terms.weight.shape == terms.bonus.shape == (2, 8)
     assert terms.weight.isfinite().all()
     assert terms.bonus.isfinite().all()
+
+
+class TestEditData:
+    """Q = -k |a - c|^2 less the head's number: from a, n plain steps go to c + (1 - 2 rate k)^n (a - c)."""
+
+    k, centre = 0.7, torch.tensor([0.5, -0.2, 0.1], dtype=torch.float64)
+
+    def q(self, obs, act):
+        value = -self.k * (act - self.centre).square().sum(-1)
+        return torch.stack([value, value - 1], dim=1)
+
+    @pytest.mark.parametrize("steps", [0, 1, 7])
+    def test_plain_steps_are_the_closed_form(self, steps):
+        data = batch()
+        ours = EditData(steps=steps, rate=0.1, normalize=False).edited(critics(online=self.q), data)
+        expected = self.centre + (1 - 0.2 * self.k) ** steps * (data.act - self.centre)
+        torch.testing.assert_close(ours.act, expected)
+        assert torch.equal(ours.reward, data.reward)
+
+    def test_normalised_steps_are_as_long_as_the_rate_whatever_the_scale(self):
+        data = batch()
+        for scale in (1e-3, 1.0, 1e3):
+            scaled = critics(online=lambda obs, act, scale=scale: scale * self.q(obs, act))
+            moved = EditData(steps=1, rate=0.03).edited(scaled, data).act - data.act
+            inside = (data.act.abs() < 0.9).all(-1)
+            assert moved.square().mean(-1).sqrt()[inside] == pytest.approx(0.03)
+
+    def test_actions_stay_in_the_box_and_where_q_is_flat(self):
+        data = batch()
+        outward = critics(online=lambda obs, act: act.sum(-1)[:, None])
+        assert EditData(steps=200).edited(outward, data).act.max() == 1
+        flat = critics(online=lambda obs, act: 0 * act.sum(-1)[:, None])
+        assert torch.equal(EditData().edited(flat, data).act, data.act)
+
+    def test_no_steps_is_behaviour_cloning_and_the_critic_sees_the_data(self):
+        cloned, edited, moved = policies_after([NoImprovement(), EditData(steps=0), EditData()])
+        assert all(torch.equal(a, b) for a, b in zip(cloned, edited, strict=True))
+        assert not all(torch.equal(a, b) for a, b in zip(cloned, moved, strict=True))
+        plain, with_edits = trainer_with(QMax(eta=0.0)), trainer_with(EditData())
+        for trainer in (plain, with_edits):
+            trainer.update(batch(), double_rng(SEEDS))
+        pairs = zip(plain.critic.parameters(), with_edits.critic.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)

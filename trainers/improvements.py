@@ -19,6 +19,7 @@ from core.types import Transitions
 from critics.candidates import lower_bound, values_of
 from critics.ensemble import Critics
 from policies.base import DenoisingPolicy, Policy
+from trainers.edits import EditData
 from trainers.guidance import ActionGradient, ScoreMatching, SoftGuidance
 from trainers.terms import ActorTerms, Improvement
 
@@ -214,5 +215,6 @@ IMPROVEMENTS: dict[str, type[Improvement]] = {
     "score-matching": ScoreMatching,
     "soft-guidance": SoftGuidance,
     "action-gradient": ActionGradient,
+    "edit-data": EditData,
     "none": NoImprovement,
 }

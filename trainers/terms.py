@@ -32,6 +32,8 @@ class Improvement(Options):
     needs_reparameterised: ClassVar[bool] = False
     #: whether it asks for one-step predictions of the clean action
     needs_denoiser: ClassVar[bool] = False
+    #: whether the regularizer sees other actions than the data's
+    edits: ClassVar[bool] = False
 
     @property
     def needs_value(self) -> bool:
@@ -40,3 +42,7 @@ class Improvement(Options):
 
     def __call__(self, policy: Policy, critics: Critics | None, batch: Transitions, rng: Rng) -> ActorTerms:
         raise NotImplementedError
+
+    def edited(self, critics: Critics | None, batch: Transitions) -> Transitions:
+        """The batch that the regularizer sees; the critic always learns from the data's own."""
+        return batch

@@ -234,7 +234,9 @@ class Trainer:
 
     def _policy_losses(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
         recorded = RecordedRng(rng) if self.config.common_noise else None
-        penalty = self.regularizer(self.policy, batch, recorded or rng)
+        with untracked(self.critic, self.backup):
+            seen = self.parts.improvement.edited(self.critics(), batch)
+        penalty = self.regularizer(self.policy, seen, recorded or rng)
         with untracked(self.critic, self.backup):
             terms = self.parts.improvement(self.policy, self.critics(), batch, recorded.again() if recorded else rng)
         bonus = terms.bonus * self.bonus_weight
