@@ -23,6 +23,7 @@ import torch
 from ablations import claims, comparison, joining, sense, suite
 from ablations.cli import parse, parse_reading
 from ablations.listing import listing
+from ablations.record import verify
 from ablations.run import compiling, interrupts
 from ablations.table import heading
 from core.options import OptionError
@@ -64,6 +65,10 @@ def _carry_out(arguments: Sequence[str]) -> int:
     reading = parse_reading(arguments)
     if reading:
         kind, directories, out = reading
+        if kind == "verify":
+            said, whole = verify.carry_out(directories)
+            print(said)
+            return 0 if whole else 1
         print(f"{READERS[kind](directories, out)}\n\n{_places(out)}")
         return 0
     return _train(arguments)

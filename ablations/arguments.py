@@ -40,6 +40,7 @@ Train policy classes on offline data under one critic and one trainer, and compa
 READING = {
     "aggregate": "read directories that are there, one for each task, as one: interquartile means, ...",
     "join": "make of directories that are there, the same runs of other seeds, the one of all their seeds",
+    "verify": "say what of directories that are there is damaged, missing or foreign; exit code 1 where anything is",
 }
 Names = Mapping[str, str]
 

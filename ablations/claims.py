@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ablations import results
 from ablations.config import RunConfig
+from ablations.record import integrity
 from ablations.report import refuse_missing_samples
+from ablations.run import directories as new
 from core import locks
 from core.options import OptionError
 from tasks import make_task
@@ -17,7 +20,7 @@ from tasks import make_task
 
 def claim(runs: Sequence[RunConfig], directory: Path, study: str | None = None) -> None:
     """Make sure, before training, that `directory` can take these runs: new, or what was cut off of their own."""
-    with results.writable(directory), locks.taken(directory) as free:
+    with new.writable(directory), locks.taken(directory) as free:
         if not free:
             refuse_holder(directory)
         there = check(runs, directory)
@@ -30,11 +33,11 @@ def check(runs: Sequence[RunConfig], directory: Path) -> list[Path]:
         _refuse_others(directory, directory, runs[0])
         return [directory]
     if not (directory / "comparison.json").is_file():
-        results.claim(directory)
+        new.claim(directory)
         return []
     try:
-        listed = json.loads((directory / "comparison.json").read_text())["runs"]
-    except (ValueError, KeyError, TypeError):
+        listed = results.read_comparison(directory)["runs"]
+    except integrity.UNREADABLE:
         raise OptionError(f"--out {directory}: its comparison.json cannot be read; name a new directory") from None
     if listed != [run.label for run in runs]:
         raise OptionError(f"--out {directory}: already holds the comparison of {', '.join(listed)}; name a new one")
@@ -71,7 +74,6 @@ def _refuse_others(directory: Path, place: Path, run: RunConfig) -> None:
     """Raise `OptionError` where the run in `place`, within `directory`, is not the one asked for."""
     asked = json.loads(said_of(run))
     there = _readable(place)
-    results.load_run(place)
     # groups of seeds that were not begun when it was interrupted
     begun = there["interrupted"] and "groups" in there and set(there["seeds"]) <= set(asked["seeds"])
     alike = begun or set(there["seeds"]) == set(asked["seeds"])
@@ -82,12 +84,24 @@ def _refuse_others(directory: Path, place: Path, run: RunConfig) -> None:
     if changed:
         other = results.differences(there, asked, changed)
         raise OptionError(f"--out {directory}: already holds {run.label} with other {other}; name a new one")
+    # what was interrupted is made anew
+    if not there["interrupted"]:
+        _refuse_damaged(place, there)
+
+
+def _refuse_damaged(place: Path, record: dict[str, Any]) -> None:
+    """Raise `OptionError` where files of a run are not what its record says; name those that are missing."""
+    missing = integrity.refuse_damaged(place, record)
+    results.load_run(place)
+    results.load_training(place)
+    if missing:
+        print(f"{record['label']}: {', '.join(missing)} is not there any more", file=sys.stderr)
 
 
 def _readable(place: Path) -> dict[str, Any]:
     try:
-        config = results.read_config(place)
-        config["interrupted"], config["views"]
-    except (OSError, ValueError, LookupError, TypeError):
+        return results.read_config(place)
+    except integrity.Damaged as error:
+        raise OptionError(f"--out: {error}") from None
+    except integrity.UNREADABLE:
         raise OptionError(f"--out: {place}/config.json is not that of a run; remove {place} and repeat") from None
-    return config

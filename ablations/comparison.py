@@ -16,7 +16,9 @@ import torch
 
 from ablations import claims, groups, progress, results
 from ablations.config import RunConfig
+from ablations.record.integrity import write_json
 from ablations.report import report
+from ablations.run.directories import new_directory
 from core import locks
 from tasks import Task, make_task
 
@@ -67,7 +69,7 @@ def carry_out(
         # another process may have begun something since the command looked
         claims.check(runs, directory)
         directory.mkdir(exist_ok=True)
-        results.write_json(directory / "comparison.json", listed)
+        write_json(directory / "comparison.json", listed)
     interrupted, elsewhere = _make_all([run for run in runs if not only or run.label in only], directory, make)
     if elsewhere:
         print(f"{', '.join(elsewhere)}: left to other processes; the same command later shows all", file=sys.stderr)
@@ -120,7 +122,7 @@ def _note_divergence(directory: Path, listed: dict[str, Any]) -> None:
     seeds = {record["label"]: [one["seed"] for one in record.get("diverged", [])] for record in records}
     diverged = {label: of_run for label, of_run in seeds.items() if of_run}
     if diverged:
-        results.write_json(directory / "comparison.json", {**listed, "diverged": diverged})
+        write_json(directory / "comparison.json", {**listed, "diverged": diverged})
 
 
 def _make(
@@ -157,7 +159,7 @@ def _carry_out(
     run: RunConfig, task: Task, device: torch.device, directory: Path, at_once: int | None, every: float | None
 ) -> bool:
     """Make the directory of one run; returns whether it was interrupted."""
-    with results.new_directory(directory, locks.alone(directory.parent)) as partial:
+    with new_directory(directory, locks.alone(directory.parent)) as partial:
         asked = task.under(run.transforms, run.budget.eval_episodes)
         interrupted = groups.carry_out(run, asked, device, partial, directory, at_once, every)
     if interrupted:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ablations import results
 from ablations.config import RunConfig
+from ablations.record.integrity import FILES, Damaged, damaged, digest
 from core.options import OptionError, flag_of, written
 from tasks import Task
 from trainers import checkpoint
@@ -89,7 +90,11 @@ def _record(directory: Path, where: str) -> dict[str, Any]:
     try:
         record = results.read_config(directory)
         record["label"], record["task"], set(record["seeds"]), record["names"], record["options"]
+        if record.get(FILES, {}).get("checkpoint.pt") not in (None, digest(directory / "checkpoint.pt")):
+            raise damaged(directory, "checkpoint.pt")
         has_critic = checkpoint.holds_critic(directory / "checkpoint.pt")
+    except Damaged as error:
+        raise OptionError(f"{where}: {error}") from None
     except (*checkpoint.UNREADABLE, TypeError):
         raise OptionError(f"{where}: not the directory of a run with its config.json and checkpoint.pt") from None
     if not has_critic:

@@ -6,6 +6,7 @@ Replicas are independent and each has its own randomness, so that the results ar
 from __future__ import annotations
 
 import dataclasses
+import io
 import shutil
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ import torch
 
 from ablations import memory, progress, results, runner
 from ablations.config import RunConfig
+from ablations.record.integrity import FILES, Damaged, bound, checked, write_json
 from core.options import OptionError
 from tasks import Task
 from trainers import checkpoint
@@ -94,8 +96,8 @@ def join(parts: Sequence[Path], directory: Path) -> None:
     made = [environment for record in records for environment in environments(record)]
     if any(environment != made[0] for environment in made):
         joined["environments"] = made
-    results.write_json(directory / "config.json", joined)
-    metrics = [_read(part / "metrics.csv") for part in parts]
+    both = list(zip(parts, records, strict=True))
+    metrics = [_read(part, "metrics.csv", record) for part, record in both]
     gone = [{str(one["seed"]) for one in record.get("diverged", [])} for record in records]
     _join_rows(metrics if joined["interrupted"] else _as_long(metrics, gone)).to_csv(
         directory / "metrics.csv", index=False
@@ -108,7 +110,7 @@ def join(parts: Sequence[Path], directory: Path) -> None:
         return all(there)
 
     if all_have("training.csv"):
-        training = [_read(part / "training.csv") for part in parts]
+        training = [_read(part, "training.csv", record) for part, record in both]
         _join_rows(training).to_csv(directory / "training.csv", index=False)
     if all_have("samples.npz"):
         counts = [len(record["seeds"]) for record in records]
@@ -116,6 +118,7 @@ def join(parts: Sequence[Path], directory: Path) -> None:
         np.savez_compressed(directory / "samples.npz", **together)  # type: ignore[arg-type]
     if all_have("checkpoint.pt"):
         checkpoint.join([part / "checkpoint.pt" for part in parts], directory / "checkpoint.pt")
+    write_json(directory / "config.json", {**joined, FILES: bound(directory)})
 
 
 def _groups(record: dict[str, Any]) -> list[list[int]]:
@@ -163,9 +166,12 @@ def _join_rows(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return rows.drop(columns=["place", "at"])
 
 
-def _read(file: Path) -> pd.DataFrame:
-    """As text, so that every number stays as it was written; a file without rows has no columns either."""
+def _read(run: Path, name: str, record: dict[str, Any]) -> pd.DataFrame:
+    """As text, so that every number stays as it was written; a file without rows may have no columns either."""
     try:
-        return pd.read_csv(file, dtype=str, keep_default_na=False) if file.read_text().strip() else pd.DataFrame()
-    except ValueError:
-        raise OptionError(f"{file}: cannot be read; remove it to go without, or make the run again") from None
+        content = checked(run, name, record)
+        return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False) if content.strip() else pd.DataFrame()
+    except Damaged:
+        raise
+    except (OSError, ValueError):
+        raise OptionError(f"{run / name}: cannot be read; remove it to go without, or make the run again") from None

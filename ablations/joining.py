@@ -6,20 +6,22 @@ a run that only some of the directories have is kept with the seeds it has, whic
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ablations import groups, results
+from ablations.record.integrity import FILES, UNREADABLE, Damaged, refuse_damaged, write_json
 from ablations.report import refuse_missing_samples, report
+from ablations.run.directories import claim, new_directory
 from ablations.table import heading
 from core.options import OptionError
 from tasks import make_task
 
 #: what a record says of its own seeds, of how they were made, and of what they were compared with
 OWN = {
+    FILES,
     "seeds",
     "steps_done",
     "halted",
@@ -53,15 +55,15 @@ def carry_out(directories: Sequence[Path], out: Path) -> str:
     task = make_task(first["task"], first.get("backend", "gymnasium"))
     refuse_missing_samples([place for places in parts.values() for place in places], task, study)
     _say_what_is_missing(directories, found, labels)
-    results.claim(out)
-    with results.new_directory(out) as partial:
+    claim(out)
+    with new_directory(out) as partial:
         if (directories[0] / "config.json").exists():
             groups.join(parts[labels[0]], partial)
         else:
             for label, places in ((label, places) for label, places in parts.items() if places):
                 (partial / label).mkdir()
                 groups.join(places, partial / label)
-            results.write_json(partial / "comparison.json", {"study": study, "runs": labels})
+            write_json(partial / "comparison.json", {"study": study, "runs": labels})
     seeds = {len(results.read_config(run)["seeds"]) for run in results.run_directories(out)}
     return f"{heading(first['task'], *seeds)}\n\n{report(out, task, study)}"
 
@@ -87,7 +89,9 @@ def _runs(directory: Path) -> dict[str, Path]:
         records = {run: results.read_config(run) for run in results.run_directories(directory)}
         if not records or not all(set(record) >= NEEDED for record in records.values()):
             raise ValueError
-    except (OSError, ValueError, LookupError, TypeError):
+    except Damaged as error:
+        raise OptionError(f"--join: {error}") from None
+    except UNREADABLE:
         raise OptionError(f"--join: {directory} is not the directory of a run or comparison") from None
     return {record["label"]: run for run, record in records.items()}
 
@@ -96,7 +100,7 @@ def _listed(directories: Sequence[Path], found: Sequence[Mapping[str, Path]]) ->
     """The study that all are of, if any, and the labels in its order, also of runs that none of them has yet."""
     if (directories[0] / "config.json").exists():
         return None, list(found[0])
-    lists = [json.loads((directory / "comparison.json").read_text()) for directory in directories]
+    lists = [results.read_comparison(directory) for directory in directories]
     same = all(listed.get(key) == lists[0].get(key) for listed in lists for key in ("study", "runs"))
     labels = dict.fromkeys([*(lists[0]["runs"] if same else []), *(label for runs in found for label in runs)])
     return lists[0].get("study") if same else None, list(labels)
@@ -124,21 +128,16 @@ def _alike(places: Sequence[Path]) -> dict[str, Any]:
 
 
 def _whole(place: Path) -> dict[str, Any]:
-    """The record of a run that ended, whose metrics are those of all its seeds to the end."""
+    """The record of a run that ended, whose files are those recorded, with metrics of all its seeds to the end."""
     record = results.read_config(place)
     if record["interrupted"]:
         raise OptionError(f"--join: {place} was interrupted; let it go on to its end")
     try:
-        metrics = results.load_run(place)
+        refuse_damaged(place, record)
+        results.load_run(place)
+        results.load_training(place)
     except OptionError as error:
         raise OptionError(f"--join: {error}") from None
-    last = metrics[metrics["step"] == record["steps_done"]]
-    left = set(record["seeds"]) - {one["seed"] for one in record.get("diverged", [])}
-    if set(last["seed"]) != left:
-        raise OptionError(
-            f"--join: {place}: its metrics.csv lacks some of seeds {', '.join(map(str, record['seeds']))} at step "
-            f"{record['steps_done']}, where it ended; make it again"
-        )
     return record
 
 

@@ -143,9 +143,9 @@ def _of_run(run: Path) -> list[dict[str, Any]]:
 
 def _losses(run: Path, like: pd.DataFrame) -> np.ndarray:
     """The BC losses `[M, S]` of the evaluations in `like`; nan where none was recorded or kept."""
-    if not (run / "training.csv").exists():
+    training = results.load_training(run)
+    if training is None:
         return np.full(like.shape, np.nan)
-    training = pd.read_csv(run / "training.csv")
     wide = training[training["metric"] == LOSS].pivot(index="step", columns="seed", values="value")
     return wide.reindex(index=like.index, columns=like.columns).to_numpy(float)
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ablations import protocols, results, statistics
 from ablations.figures import FIGURES
+from ablations.record.integrity import beside
 from ablations.studies import STUDIES
 from ablations.table import table
 from core import locks
@@ -37,7 +38,8 @@ def _report(directory: Path, task: Task, study: str | None) -> str:
     }
     for name, rows in tables.items():
         if not rows.empty:
-            rows.to_csv(directory / f"{name}.csv", index=False)
+            with beside(directory / f"{name}.csv") as partial:
+                rows.to_csv(partial, index=False)
     for index, name in enumerate(_figures(directory, task, study)):
         path = directory / (f"{name}.png" if index else "figure.png")
         FIGURES[name](directory, summary, path)

@@ -7,16 +7,12 @@ and metric), `training.csv` (losses at the evaluations), `samples.npz` and `chec
 from __future__ import annotations
 
 import functools
-import json
-import os
+import io
 import platform
-import shutil
 import subprocess
 import sys
-import tempfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Collection, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,73 +22,15 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ablations.record.form import problem_of_comparison, problem_of_run
+from ablations.record.integrity import UNREADABLE, Damaged, checked, read_json
 from core.options import OptionError
 
 PACKAGES = ("torch", "numpy", "pandas", "scipy", "seaborn")
 FACTORS = ["label", "task", "policy", "regularizer", "improvement", "backup"]
 VIEW = ["selection", "sampler"]
-
-
-def claim(directory: Path) -> None:
-    """Make sure, before training, that `directory` is free and can be made; writes nothing that stays.
-
-    Raises `OptionError` for what is in the way, also where the system refuses.
-    """
-    with writable(directory):
-        _claim(directory)
-
-
-@contextmanager
-def writable(directory: Path) -> Iterator[None]:
-    """Where the system refuses something of `directory`, the `OptionError` of it."""
-    try:
-        yield
-    except OSError as error:
-        raise OptionError(f"--out {directory}: cannot be written ({error.strerror})") from None
-
-
-def _claim(directory: Path) -> None:
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise OptionError(f"--out {directory}: already exists; name a new directory")
-    if directory.is_symlink() and not directory.exists():
-        raise OptionError(f"--out {directory}: is a link to nothing; name a new directory")
-    if directory.absolute().is_mount():
-        raise OptionError(f"--out {directory}: is a file system of its own; name a new directory in it")
-    parent = directory.absolute().parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise OptionError(f"--out {directory}: cannot be written, {parent} is not a writable directory")
-    tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=parent).cleanup()
-
-
-@contextmanager
-def new_directory(directory: Path, alone: AbstractContextManager[None] | None = None) -> Iterator[Path]:
-    """A fresh directory to fill, which takes the name `directory` when the block ends well, and vanishes otherwise.
-
-    Where there is one already, its files take the place of those of their names, the record last. `alone`: entered for
-    as long as that takes.
-    """
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    partial.chmod(0o755)
-    try:
-        yield partial
-        with alone or nullcontext():
-            if directory.exists():
-                for path in sorted(partial.iterdir(), key=lambda path: path.name == "config.json"):
-                    path.replace(directory / path.name)
-            else:
-                partial.rename(directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Beside, then renamed: a file is whole or not there."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+#: of a table of metrics
+COLUMNS = [*FACTORS, *VIEW, "seed", "step", "metric", "value"]
 
 
 def tidy(
@@ -112,7 +50,7 @@ def tidy(
         for seed, v in zip(record["seeds"], values.tolist(), strict=True)
         if step < ends.get(seed, np.inf)
     ]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*FACTORS, *VIEW, "seed", "step", "metric", "value"])
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=COLUMNS)
 
 
 def load_metrics(directory: Path) -> pd.DataFrame:
@@ -124,19 +62,45 @@ def load_metrics(directory: Path) -> pd.DataFrame:
 
 
 def load_run(run: Path) -> pd.DataFrame:
-    """The metrics of one run; `run` names it and the view. Raises `OptionError` where they cannot be read."""
+    """The metrics of one run; `run` names it and the view.
+
+    Raises `OptionError` where they cannot be read, are not those recorded, or are not of all its seeds, views and
+    evaluations.
+    """
     try:
-        return _load_run(run)
-    except (OSError, ValueError, LookupError, TypeError):
+        config = read_config(run)
+        frame = pd.read_csv(io.BytesIO(checked(run, "metrics.csv", config)), dtype={"value": float})
+        if not _is_complete(frame, config):
+            raise ValueError
+        return _named(frame, config)
+    except Damaged:
+        raise
+    except UNREADABLE:
         raise _unreadable(run, "metrics.csv") from None
 
 
-def load_samples(run: Path) -> dict[str, np.ndarray]:
-    """The arrays of one run's `samples.npz`. Raises `OptionError` where they cannot be read."""
+def load_training(run: Path) -> pd.DataFrame | None:
+    """The losses of one run at its evaluations; None where no file of them was kept. Raises as `load_run` does."""
+    config = read_config(run)
+    if not (run / "training.csv").exists():
+        return None
     try:
-        with np.load(run / "samples.npz") as stored:
+        content = checked(run, "training.csv", config)
+        return pd.read_csv(io.BytesIO(content)) if content.strip() else pd.DataFrame(columns=COLUMNS)
+    except Damaged:
+        raise
+    except UNREADABLE:
+        raise _unreadable(run, "training.csv") from None
+
+
+def load_samples(run: Path) -> dict[str, np.ndarray]:
+    """The arrays of one run's `samples.npz`. Raises as `load_run` does."""
+    try:
+        with np.load(io.BytesIO(checked(run, "samples.npz", read_config(run)))) as stored:
             return dict(stored)
-    except (OSError, EOFError, ValueError, LookupError, BadZipFile, zlib.error):
+    except Damaged:
+        raise
+    except (*UNREADABLE, EOFError, BadZipFile, zlib.error, NotImplementedError, MemoryError):
         raise _unreadable(run, "samples.npz") from None
 
 
@@ -144,9 +108,28 @@ def _unreadable(run: Path, file: str) -> OptionError:
     return OptionError(f"{run}: its {file} cannot be read; remove that directory and repeat")
 
 
-def _load_run(run: Path) -> pd.DataFrame:
-    frame = pd.read_csv(run / "metrics.csv", dtype={"value": float})
-    config = read_config(run)
+def _is_complete(frame: pd.DataFrame, config: dict[str, Any]) -> bool:
+    """Whether rows are those of this run: of each evaluation every metric of every view, once for each seed."""
+    rows, ends = frame, {one["seed"]: one["step"] for one in config.get("diverged", [])}
+    if rows.empty:
+        return list(rows.columns) == COLUMNS and set(ends) == set(config["seeds"])
+    views = {(view["selection_label"], view["sampler_label"]) for view in config["views"]}
+    known = set(zip(rows["selection"], rows["sampler"], strict=True)) == views
+    # earlier versions left these out
+    known &= all(set(rows[key]) == {config[key]} for key in ("label", "task") if key in rows)
+    known &= set(rows["seed"]) <= set(config["seeds"])
+    once = not rows[[*VIEW, "seed", "step", "metric"]].duplicated().any()
+    if not (known and once) or config["interrupted"]:
+        # of a run that was interrupted some seeds may have come further than others
+        return bool(known and once)
+    steps, each = sorted(set(rows["step"])), len(views) * rows["metric"].nunique()
+    promised = sum(each * sum(step < ends.get(seed, np.inf) for seed in config["seeds"]) for step in steps)
+    to_its_end = set(ends) == set(config["seeds"]) or steps[-1] == config.get("steps_done", steps[-1])
+    return bool(to_its_end and len(rows) == promised)
+
+
+def _named(frame: pd.DataFrame, config: dict[str, Any]) -> pd.DataFrame:
+    """Rows with the names that tables and figures show, without those of seeds that diverged."""
     keys = [(view["selection_label"], view["sampler_label"]) for view in config["views"]]
     of_view = dict(zip(keys, names_of(config), strict=True))
     frame = frame[~frame["seed"].isin([one["seed"] for one in config.get("diverged", [])])]
@@ -165,8 +148,21 @@ def names_of(config: dict[str, Any]) -> list[str]:
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """The record of the run in this directory."""
-    return json.loads((run / "config.json").read_text())
+    """The record of the run in this directory. Raises `Damaged` where it is not as written, or is no run's."""
+    record = read_json(run / "config.json")
+    problem = problem_of_run(record)
+    if problem:
+        raise Damaged(f"{run}/config.json is not that of a run; remove {run} and repeat (see its {problem})")
+    return record
+
+
+def read_comparison(directory: Path) -> dict[str, Any]:
+    """The labels of a comparison's runs, and its study. Raises `Damaged` where they are not as written, or none."""
+    record = read_json(directory / "comparison.json")
+    problem = problem_of_comparison(record)
+    if problem:
+        raise Damaged(f"{directory}/comparison.json is not that of a comparison (see its {problem})")
+    return record
 
 
 def settings(record: dict[str, Any]) -> dict[str, str]:
@@ -186,7 +182,7 @@ def run_directories(directory: Path) -> list[Path]:
     """The run itself, or the runs of a comparison in the order they were made."""
     if (directory / "config.json").exists():
         return [directory]
-    order = json.loads((directory / "comparison.json").read_text())["runs"]
+    order = read_comparison(directory)["runs"]
     return [directory / name for name in order if (directory / name).is_dir()]
 
 

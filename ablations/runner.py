@@ -18,6 +18,7 @@ from ablations import frozen, results
 from ablations.config import RunConfig
 from ablations.progress import Progress
 from ablations.protocols import LOSS
+from ablations.record.integrity import FILES, bound, write_json
 from ablations.run import interrupts, judging
 from ablations.run.halting import Halting
 from ablations.run.q_range import QRange
@@ -206,7 +207,6 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
         "physics": task.physics,
         "environment": {**results.environment(), **_made_by(outcome.trainer.device)},
     }
-    results.write_json(directory / "config.json", record)
     of_views = [{"selection": view.selection_label, "sampler": view.sampler_label} for view in run.views]
     metrics = [
         (step, factors, scored.metrics)
@@ -224,6 +224,7 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
     np.savez_compressed(directory / "samples.npz", **samples)  # type: ignore[arg-type]
     outcome.halting.mark_weights()
     checkpoint.save(directory / "checkpoint.pt", outcome.trainer, outcome.rng)
+    write_json(directory / "config.json", {**record, FILES: bound(directory)})
 
 
 def _made_by(device: torch.device) -> dict[str, Any]:

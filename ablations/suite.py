@@ -14,6 +14,8 @@ import pandas as pd
 
 from ablations import aggregates, protocols, results, statistics
 from ablations.figures.profiles import draw_profiles
+from ablations.record.integrity import UNREADABLE
+from ablations.run.directories import claim, new_directory
 from ablations.table import table_over_tasks
 from ablations.views import AS_TRAINED
 from core.options import OptionError
@@ -99,7 +101,7 @@ def _read_one(directory: Path) -> pd.DataFrame:
         chosen = protocols.by_protocol(directory).rename(columns={"protocol": "rule"})
     except OptionError as error:
         raise OptionError(f"--aggregate: {error}") from None
-    except (OSError, ValueError, LookupError, TypeError, StopIteration):
+    except (*UNREADABLE, StopIteration):
         raise OptionError(f"--aggregate: {directory} is not the directory of a run or comparison") from None
     if unfinished:
         names = ", ".join(unfinished)
@@ -120,10 +122,10 @@ def headline(scores: pd.DataFrame) -> str:
 def carry_out(directories: Sequence[Path], out: Path) -> str:
     """Read, summarise, draw and write into the new directory `out`; returns the table."""
     scores = read(directories)
-    results.claim(out)
+    claim(out)
     aggregate, shares = aggregates.summarise(scores), aggregates.profiles(scores)
     rule = headline(scores)
-    with results.new_directory(out) as partial:
+    with new_directory(out) as partial:
         for name, rows in (("scores", scores), ("aggregate", aggregate), ("profiles", shares)):
             rows.to_csv(partial / f"{name}.csv", index=False)
         draw_profiles(aggregate, shares, rule, partial / "figure.png")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ablations import results
+from ablations.record.integrity import write_json
 
 NAMES = {"policy": "diffusion", "regularizer": "bc", "improvement": "q-max", "backup": "clipped-double-q"}
 
@@ -49,7 +50,7 @@ def written(
         "views": views,
         "interrupted": False,
     }
-    results.write_json(directory / "config.json", {**record, **config})
+    write_json(directory / "config.json", {**record, **config})
     steps = [50 * (m + 1) for m in range(len(scores))]
     evaluations = [
         (step, {"selection": name, "sampler": "as trained"}, {metric: np.array(row, float) + 100 * index})

@@ -72,7 +72,7 @@ def test_what_is_no_run_with_a_critic_is_refused(trained, tmp_path, capsys):
     (tmp_path / "broken" / "checkpoint.pt").write_bytes(b"no checkpoint")
     for place, why in (
         (tmp_path / "nowhere", "not the directory of a run"),
-        (tmp_path / "broken", "not the directory of a run"),
+        (tmp_path / "broken", "its checkpoint.pt cannot be read"),
         (trained / "none", "gaussian-bc trained no critic"),
     ):
         assert main([*"--policy cvae --seeds 0".split(), *SMALL, "--critic-from", str(place)]) == 2

@@ -12,6 +12,7 @@ import torch
 from records import assert_same_run, written
 
 from ablations import results
+from ablations.record.integrity import write_json
 from run_ablation import main
 
 SMALL = "--network.hidden 16 --network.depth 1 --trainer.batch 16 --compile off --steps 4 --eval-every 2".split()
@@ -38,7 +39,7 @@ def joined(out, *directories):
 
 
 def changed(run: Path, **values) -> Path:
-    results.write_json(run / "config.json", {**results.read_config(run), **values})
+    write_json(run / "config.json", {**results.read_config(run), **values})
     return run
 
 
@@ -134,15 +135,11 @@ def test_what_is_damaged_is_one_line(tmp_path, made, capsys):
     rows = whole.splitlines(keepends=True)
     for file, damage, said in [
         ("metrics.csv", b"", "its metrics.csv cannot be read"),
-        ("metrics.csv", rows[0].encode(), "its metrics.csv lacks some of seeds 1 at step 4"),
-        (
-            "metrics.csv",
-            "".join(rows[: len(rows) // 2 + 1]).encode(),
-            "lacks some of seeds 1 at step 4, where",
-        ),
+        ("metrics.csv", rows[0].encode(), "its metrics.csv cannot be read"),
+        ("metrics.csv", "".join(rows[: len(rows) // 2 + 1]).encode(), "it is not the file that was recorded"),
         ("samples.npz", b"x", "its samples.npz cannot be read"),
-        ("checkpoint.pt", b"", "checkpoint.pt: cannot be read"),
-        ("training.csv", b'"', "training.csv: cannot be read"),
+        ("checkpoint.pt", b"", "its checkpoint.pt cannot be read"),
+        ("training.csv", b'"', "its training.csv cannot be read"),
         ("config.json", b"[1]", "b is not the directory of a run or comparison"),
     ]:
         kept = (b / file).read_bytes()
@@ -159,12 +156,13 @@ def test_what_is_damaged_is_one_line(tmp_path, made, capsys):
 
 def test_what_cannot_be_joined_is_one_line(tmp_path, capsys):
     def run(name, seeds, label="bc", **config):
-        place = written(tmp_path / name / label, [[1.0] * len(seeds)], [[0.1] * len(seeds)])
+        task = config.get("task", "hopper-medium-v2")
+        place = written(tmp_path / name / label, [[1.0] * len(seeds)], [[0.1] * len(seeds)], task)
         changed(place, steps_done=50, seeds=seeds, **config)
         for table in ("metrics", "training"):
             rows = pd.read_csv(place / f"{table}.csv")
             rows.assign(seed=seeds * (len(rows) // len(seeds))).to_csv(place / f"{table}.csv", index=False)
-        results.write_json(tmp_path / name / "comparison.json", {"study": None, "runs": [label]})
+        write_json(tmp_path / name / "comparison.json", {"study": None, "runs": [label]})
         return tmp_path / name
 
     a = run("a", [0, 1])

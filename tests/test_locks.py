@@ -18,8 +18,9 @@ import pandas as pd
 import pytest
 from records import assert_same_run
 
-from ablations import claims, report, results, runner
+from ablations import claims, report, runner
 from ablations.cli import parse
+from ablations.run.directories import new_directory
 from core import locks
 from run_ablation import main
 
@@ -164,7 +165,7 @@ def test_no_run_comes_while_figures_are_drawn(tmp_path, monkeypatch):
     drawing, seen = report.FIGURES["samples"], []
 
     def come() -> None:
-        with results.new_directory(out / "late", locks.alone(out)) as partial:
+        with new_directory(out / "late", locks.alone(out)) as partial:
             (partial / "config.json").write_text("{}")
 
     def slow(*of) -> None:

@@ -12,6 +12,7 @@ from builders import double_rng, make_dataset, make_trainer, small_config
 from records import written
 
 from ablations import protocols, results
+from ablations.record.integrity import write_json
 from ablations.run.halting import Halting
 from ablations.statistics import summarise
 from ablations.table import table
@@ -65,7 +66,7 @@ def test_a_comparison_has_the_rules_of_each_run(tmp_path):
     runs = {"a": SCORES, "b": np.array(SCORES) + 100}
     for name, scores in runs.items():
         written(tmp_path / name, scores, LOSSES, label=name)
-    results.write_json(tmp_path / "comparison.json", {"study": None, "runs": list(runs)})
+    write_json(tmp_path / "comparison.json", {"study": None, "runs": list(runs)})
     last = protocols.by_protocol(tmp_path).query("protocol == 'last'").groupby("run")["value"].mean()
     assert last.to_dict() == {"a": 22, "b": 122}
 

@@ -10,7 +10,8 @@ import pytest
 from records import written
 from scipy.stats import mannwhitneyu
 
-from ablations import aggregates, suite
+from ablations import aggregates, results, suite
+from ablations.record.integrity import write_json
 from run_ablation import main
 
 #: two tasks of four seeds
@@ -114,8 +115,8 @@ def two_tasks(tmp_path):
         comparison(tmp_path / "b", "walker2d-medium-v2", {"bc": [50, 60, 70], "q": [62, 71, 80]}),
     ]
     for directory, T in zip(directories, (5, 50), strict=True):
-        config = json.loads((directory / "bc" / "config.json").read_text())
-        (directory / "bc" / "config.json").write_text(json.dumps({**config, "options": {"policy": {"T": T}}}))
+        config = results.read_config(directory / "bc")
+        write_json(directory / "bc" / "config.json", {**config, "options": {"policy": {"T": T}}})
     return directories
 
 
@@ -164,6 +165,7 @@ def test_runs_of_other_seeds_pair_nothing_and_that_is_said(tmp_path, capsys):
     for name in ("metrics", "training"):
         rows = pd.read_csv(b / "q" / f"{name}.csv")
         rows.assign(seed=rows["seed"] + 7).to_csv(b / "q" / f"{name}.csv", index=False)
+    write_json(b / "q" / "config.json", {**results.read_config(b / "q"), "seeds": [7, 8]})
     assert main(["--aggregate", str(a), str(b), "--out", str(tmp_path / "out")]) == 0
     printed, said = capsys.readouterr()
     assert said == "walker2d-medium-v2: runs have other seeds than each other; differences are over those of both\n"
@@ -183,8 +185,8 @@ def test_what_cannot_be_read_together_is_one_line(two_tasks, tmp_path, capsys):
     bandit = comparison(tmp_path / "bandit", "bandit", {"bc": [1, 2]}, metric="reward")
     others = comparison(tmp_path / "others", "antmaze-umaze-v0", {"else": [1, 2]})
     halfway = comparison(tmp_path / "halfway", "halfcheetah-medium-v2", {"bc": [1, 2], "q": [1, 2]})
-    config = json.loads((halfway / "q" / "config.json").read_text())
-    (halfway / "q" / "config.json").write_text(json.dumps({**config, "interrupted": True, "steps_done": 1}))
+    config = results.read_config(halfway / "q")
+    write_json(halfway / "q" / "config.json", {**config, "interrupted": True, "steps_done": 1})
     broken = comparison(tmp_path / "broken", "halfcheetah-medium-v2", {"bc": [1, 2]})
     (broken / "bc" / "config.json").write_text("[1]")
     (tmp_path / "empty").mkdir()

@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -152,10 +153,14 @@ def _write(content: dict[str, Any], file: BinaryIO) -> None:
 
 
 def _on_cpu(value: Any) -> Any:
+    """The same values on the CPU, in objects of their own, so that equal states are files of equal bytes."""
     if isinstance(value, dict):
-        return {key: _on_cpu(one) for key, one in value.items()}
+        return {_on_cpu(key): _on_cpu(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_on_cpu(one) for one in value]
+    if isinstance(value, str):
+        # a pickle writes a text once for each object that it is
+        return sys.intern(str(value))
     return value.cpu() if isinstance(value, torch.Tensor) else value
 
 

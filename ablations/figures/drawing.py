@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from ablations.record.integrity import beside
+
 #: what sets the methods apart on the bandit
 HEADLINE = {
     "energy_distance": "energy distance to the data",
@@ -79,5 +81,7 @@ def legend_above(figure: Figure, axis: Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    """Write a figure beside, then rename it into its place."""
+    with beside(path) as partial:
+        figure.savefig(partial, format="png", dpi=150, bbox_inches="tight")
     plt.close(figure)

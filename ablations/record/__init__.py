@@ -1,0 +1,1 @@
+"""Reading what runs have left on disk, and what of it can be trusted."""
