@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
+from ablations import words
 from ablations.budget import Budget
 from ablations.parts import CHOICES, DEFAULT_CHOICES, nested_name, sections
 from ablations.presets import PRESETS
@@ -99,7 +98,7 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     group.add_argument("--describe", action="store_true", help="print what the task's data are, and train nothing")
     group.add_argument("--list", action="store_true", help="print all parts, presets and studies, and what combines")
     for kind, help in READING.items():
-        group.add_argument(f"--{kind}", nargs="+", type=Path, metavar="DIR", help=f"instead of training {help}")
+        group.add_argument(f"--{kind}", nargs="+", type=words.path, metavar="DIR", help=f"instead of training {help}")
     group.add_argument("--study", **_among(STUDIES), help="run a whole study; further options apply to all its runs")
     only = (
         "of the study just these; its other runs may be made by other commands with the same --out, on other machines"
@@ -152,7 +151,7 @@ def full_parser(
     parser = names_parser(nested_defaults(per_policy), add_help=True)
     group = parser.add_argument_group("the run")
     seeds = "trained together; default: 0 1 2 3 4"
-    group.add_argument("--seeds", nargs="+", type=_seed, default=[0, 1, 2, 3, 4], metavar="N", help=seeds)
+    group.add_argument("--seeds", nargs="+", type=words.seed, default=[0, 1, 2, 3, 4], metavar="N", help=seeds)
     for field in dataclasses.fields(Budget):
         _add_field(group, field.name, field, Budget, budget.get(field.name, field.default), several=False)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
@@ -160,14 +159,16 @@ def full_parser(
     fusing += "launch by launch; default: auto"
     group.add_argument("--compile", default="auto", choices=("auto", "on", "off"), help=fusing)
     frozen = "take the critic of that run, frozen: the same Q for every policy that is trained by it"
-    group.add_argument("--critic-from", metavar="DIR", help=frozen)
+    group.add_argument("--critic-from", type=words.path, metavar="DIR", help=frozen)
     rounding = "of matrix products; bf16 rounds their factors alone; default: float32"
     group.add_argument("--precision", default="float32", choices=PRECISIONS, help=rounding)
     few = "seeds trained together, groups in turn; default: as many as fit in memory"
-    group.add_argument("--seeds-at-once", type=_at_least_one, metavar="N", help=few)
+    group.add_argument("--seeds-at-once", type=words.at_least_one, metavar="N", help=few)
     often = "keep how far training has come this often, to go on from; default: 300"
-    group.add_argument("--checkpoint-every", type=_seconds, metavar="SECONDS", help=often)
-    group.add_argument("--out", type=directory, metavar="DIR", help="new directory of results; default: below runs/")
+    group.add_argument("--checkpoint-every", type=words.seconds, metavar="SECONDS", help=often)
+    group.add_argument(
+        "--out", type=words.directory, metavar="DIR", help="new directory of results; default: below runs/"
+    )
     parts = {(prefix, name): config for names in per_policy for prefix, name, config in sections(names, of_task)}
     parts |= {("selection", name): SELECTIONS[name] for name in map(selection_name, selections)}
     seen: set[str] = set()
@@ -199,7 +200,7 @@ def _add_field(group: Any, key: str, field: dataclasses.Field, config: type, def
         if not several:
             group.add_argument(flag, dest=key, action=argparse.BooleanOptionalAction, default=None, help=help)
             return
-        group.add_argument(flag, dest=key, nargs="*", action=_YesNo, metavar="yes|no", help=help)
+        group.add_argument(flag, dest=key, nargs="*", action=words.YesNo, metavar="yes|no", help=help)
         group.add_argument(f"--no-{flag[2:]}", dest=key, action="store_const", const=[False], help=argparse.SUPPRESS)
         return
     choices = field.metadata["limits"]["choices"]
@@ -210,52 +211,4 @@ def _add_field(group: Any, key: str, field: dataclasses.Field, config: type, def
     if field.metadata["bare"]:
         amount = {"nargs": "?", "const": field.metadata["bare"]}
     short = ["--critic"] if key == "critic.source" else []
-    group.add_argument(flag, *short, dest=key, type=_reads(kind), metavar=metavar, help=f"{help}{shown}", **amount)
-
-
-def _reads(kind: type) -> typing.Callable[[str], Any]:
-    def read(text: str) -> Any:
-        try:
-            return kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' * (kind is int)}number") from None
-
-    return read
-
-
-class _YesNo(argparse.Action):
-    """`--x` and `--x yes` are true, `--x no` is false, and `--x yes no` is both, to be compared."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        for value in values:
-            if value not in ("yes", "no"):
-                raise argparse.ArgumentError(self, f"must be yes or no, got {value!r}")
-        setattr(namespace, self.dest, [value == "yes" for value in values] or [True])
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a seed; seeds are whole numbers from 0")
-    return int(text)
-
-
-def directory(text: str) -> Path:
-    """A path that ends in a name, as files lie beside it: `.` and `..` are spelled out."""
-    path = Path(text)
-    return path if path.name not in ("", "..") else path.resolve()
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0")
-    return seconds
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text!r}")
-    return int(text)
+    group.add_argument(flag, *short, dest=key, type=words.reads(kind), metavar=metavar, help=f"{help}{shown}", **amount)

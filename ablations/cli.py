@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
-from ablations import frozen, sense
-from ablations.arguments import READING, Parser, directory, full_parser, names_parser, nested_defaults
+from ablations import frozen, sense, words
+from ablations.arguments import READING, Parser, full_parser, names_parser, nested_defaults
 from ablations.budget import Budget, default_budget
 from ablations.complaints import explain_unknown, refuse_repeated_flags
 from ablations.config import Request, RunConfig, choose, of_preset
@@ -98,8 +98,8 @@ def parse_reading(arguments: Sequence[str]) -> tuple[str, list[Path], Path] | No
         return None
     refuse_repeated_flags(arguments)
     parser = Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument(f"--{kind}", nargs="+", type=Path, dest="directories")
-    parser.add_argument("--out", type=directory, default=_below_runs(kind))
+    parser.add_argument(f"--{kind}", nargs="+", type=words.path, dest="directories")
+    parser.add_argument("--out", type=words.directory, default=_below_runs(kind))
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise OptionError(f"{unknown[0]}: --{kind} reads what is there and takes --out alone; leave it out")
@@ -150,7 +150,7 @@ def _parse_runs(arguments: Sequence[str], label: str | None) -> _Command:
         "resample": known.resample,
         "seeds": tuple(known.seeds),
         "label": label,
-        "critic_from": known.critic_from,
+        "critic_from": None if known.critic_from is None else str(known.critic_from),
         "precision": known.precision,
     }
     requests = [dataclasses.replace(request, **common) for request in cross(requests, "options", options)]
