@@ -40,7 +40,7 @@ def _report(directory: Path, task: Task, study: str | None) -> str:
         if not rows.empty:
             with beside(directory / f"{name}.csv") as partial:
                 rows.to_csv(partial, index=False)
-    for index, name in enumerate(_figures(directory, task, study)):
+    for index, name in enumerate(_figures(directory, task, study, set(metrics["metric"]))):
         path = directory / (f"{name}.png" if index else "figure.png")
         FIGURES[name](directory, summary, path)
     reference = {metric: float(values[0]) for metric, values in _reference(directory, task).items()}
@@ -57,12 +57,13 @@ def _reference(directory: Path, task: Task) -> Mapping[str, np.ndarray]:
     return (task if task.has_transforms else of_record(task, asked[0])).reference().metrics
 
 
-def _figures(directory: Path, task: Task, study: str | None) -> list[str]:
-    """The study's own where its runs differ as it says, else the task's, and that of a number swept."""
-    own = _of_study(study)
-    if own and (results.swept(directory) if "sweep" in own else not results.varied(directory)):
+def _figures(directory: Path, task: Task, study: str | None, metrics: set[str]) -> list[str]:
+    """The study's own where its runs differ as it says, else the task's, and those of a number swept."""
+    own, swept = _of_study(study), results.swept(directory) is not None
+    if own and (swept if {"sweep", "frontier"} & set(own) else not results.varied(directory)):
         return list(own)
-    return [*task.figures, *(["sweep"] if results.swept(directory) else [])]
+    of_sweep = ["sweep", *(["frontier"] if {"kl", "reward"} <= metrics else [])]
+    return [*task.figures, *(of_sweep if swept else [])]
 
 
 def _of_study(study: str | None) -> tuple[str, ...]:

@@ -111,6 +111,21 @@ STRENGTH = Study(
 )
 
 
+#: the same five temperatures with Q learned and with Q exact
+FRONTIER = Study(
+    question="Whose reward is nearest the most there is at its distance from the data, and is the gap the critic's?",
+    common="--task bandit:ring --improvement weighted --improvement.beta 0.1 0.3 1 3 10 --improvement.clip 10000 "
+    "--critic learned exact --steps 4000 --trainer.lr 1e-3 --trainer.batch 256",
+    runs={
+        "diffusion": "--policy diffusion --policy.T 20",
+        # more Gaussians than the behaviour has
+        "mixture": "--policy mixture --policy.components 16",
+        **{policy: f"--policy {policy}" for policy in ("flow", "consistency", "cvae", "gaussian")},
+    },
+    figures=("frontier", "sweep", "samples"),
+)
+
+
 def _learning(task: str, budget: str) -> Study:
     """Cloning against Diffusion-QL on an MDP: what Q adds in training, and what acting by it adds to that."""
     return Study(
@@ -130,6 +145,7 @@ STUDIES: dict[str, Study] = {
     "denoising": DENOISING,
     "methods": METHODS,
     "strength": STRENGTH,
+    "frontier": FRONTIER,
     # small networks and batches, for long enough that Q has spread along episodes
     "learning-hopper": _learning(
         "local:hopper-medium-replay", "--steps 100000 --network.hidden 128 --trainer.batch 128 --trainer.grad-norm 5"

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ablations.figures.curves import draw_curves
 from ablations.figures.denoising import draw_denoising
+from ablations.figures.frontier import draw_frontier
 from ablations.figures.methods import draw_methods
 from ablations.figures.samples import draw_samples
 from ablations.figures.sweep import draw_sweep
@@ -23,5 +24,6 @@ FIGURES: dict[str, Callable[[Path, pd.DataFrame, Path], None]] = {
     "denoising": draw_denoising,
     "methods": draw_methods,
     "sweep": draw_sweep,
+    "frontier": draw_frontier,
 }
 __all__ = ["FIGURES"]
