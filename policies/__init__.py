@@ -10,6 +10,7 @@ from policies.edm import EDMConfig
 from policies.flow import FlowConfig
 from policies.gaussian import GaussianConfig
 from policies.mixture import MixtureConfig
+from policies.normalizing_flow import NormalizingFlowConfig
 from policies.perturbed import PerturbedConfig
 from policies.sde import SDEConfig
 
@@ -22,6 +23,7 @@ POLICIES: dict[str, type[PolicyConfig]] = {
     "deterministic": DeterministicConfig,
     "mixture": MixtureConfig,
     "flow": FlowConfig,
+    "normalizing-flow": NormalizingFlowConfig,
     "consistency": ConsistencyConfig,
     "perturbed": PerturbedConfig,
     "distilled": DistilledConfig,

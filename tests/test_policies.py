@@ -164,9 +164,9 @@ class TestGaussian:
 @pytest.mark.parametrize(
     ("capability", "names"),
     [
-        (TractablePolicy, {"gaussian", "mixture"}),
-        (ModalPolicy, {"gaussian", "mixture", "deterministic"}),
-        (TransportPolicy, {"flow"}),
+        (TractablePolicy, {"gaussian", "mixture", "normalizing-flow"}),
+        (ModalPolicy, {"gaussian", "mixture", "deterministic", "normalizing-flow"}),
+        (TransportPolicy, {"flow", "normalizing-flow"}),
     ],
 )
 def test_what_a_class_can_do_is_its_type(capability, names):
