@@ -149,19 +149,21 @@ def names_of(config: dict[str, Any]) -> list[str]:
 
 def read_config(run: Path) -> dict[str, Any]:
     """The record of the run in this directory. Raises `Damaged` where it is not as written, or is no run's."""
-    record = read_json(run / "config.json")
+    remedy = f"remove {run} and repeat"
+    record = read_json(run / "config.json", remedy)
     problem = problem_of_run(record)
     if problem:
-        raise Damaged(f"{run}/config.json is not that of a run; remove {run} and repeat (see its {problem})")
+        raise Damaged(f"{run}/config.json is not that of a run; {remedy} (see its {problem})")
     return record
 
 
 def read_comparison(directory: Path) -> dict[str, Any]:
     """The labels of a comparison's runs, and its study. Raises `Damaged` where they are not as written, or none."""
-    record = read_json(directory / "comparison.json")
+    remedy = "its runs are directories of their own, that can be read one by one"
+    record = read_json(directory / "comparison.json", remedy)
     problem = problem_of_comparison(record)
     if problem:
-        raise Damaged(f"{directory}/comparison.json is not that of a comparison (see its {problem})")
+        raise Damaged(f"{directory}/comparison.json is not that of a comparison (see its {problem}); {remedy}")
     return record
 
 

@@ -140,7 +140,7 @@ def test_what_is_damaged_is_one_line(tmp_path, made, capsys):
         ("samples.npz", b"x", "its samples.npz cannot be read"),
         ("checkpoint.pt", b"", "its checkpoint.pt cannot be read"),
         ("training.csv", b'"', "its training.csv cannot be read"),
-        ("config.json", b"[1]", "b is not the directory of a run or comparison"),
+        ("config.json", b"[1]", "b/config.json is damaged: it is no record"),
     ]:
         kept = (b / file).read_bytes()
         (b / file).write_bytes(damage)

@@ -198,7 +198,7 @@ def test_what_cannot_be_read_together_is_one_line(two_tasks, tmp_path, capsys):
         ([a, bandit], "has no normalised score to share"),
         ([a, others], "no run is in all of"),
         ([a, halfway], "halfway: q was interrupted; let it go on to its end"),
-        ([a, broken], "broken is not the directory of a run or comparison"),
+        ([a, broken], "broken/bc/config.json is damaged: it is no record"),
         ([a, tmp_path / "empty"], "empty is not the directory of a run or comparison"),
         ([a, b, "--out", tmp_path / "twice"], "--out: said more than once"),
         ([a, b, "--steps", "3"], "--steps: --aggregate reads what is there and takes --out alone"),

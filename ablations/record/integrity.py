@@ -7,6 +7,7 @@ earlier versions bind nothing: of these the form alone is checked.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -96,17 +97,25 @@ def beside(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote, without its digest.
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """What `write_json` wrote, without its digest; `remedy`: what to do where that cannot be.
 
-    Raises `Damaged` where it has another, and one of `UNREADABLE` where it is not there or no record at all.
+    Raises `FileNotFoundError` where nothing is there, `Damaged` where it has another digest or is no record at all.
     """
-    record = json.loads(content(path, LARGEST_RECORD))
-    if not isinstance(record, dict):
-        raise TypeError(f"{path} is not a record")
-    plain = _unsigned(record)
-    if (OWN in record or FILES in record) and _signed(plain) != record:
-        raise Damaged(f"{path} is damaged: its checksum differs; remove {path.parent} and repeat")
+    try:
+        record = json.loads(content(path, LARGEST_RECORD))
+        if not isinstance(record, dict):
+            raise TypeError
+        plain = _unsigned(record)
+        signed = OWN in record or FILES in record
+        if signed and _signed(plain) != record:
+            raise Damaged(f"{path} is damaged: its checksum differs; {remedy}")
+    except Damaged:
+        raise
+    except UNREADABLE:
+        if not os.path.lexists(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+        raise Damaged(f"{path} is damaged: it is no record; {remedy}") from None
     return plain
 
 
