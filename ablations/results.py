@@ -122,10 +122,16 @@ def _is_complete(frame: pd.DataFrame, config: dict[str, Any]) -> bool:
     if not (known and once) or config["interrupted"]:
         # of a run that was interrupted some seeds may have come further than others
         return bool(known and once)
-    steps, each = sorted(set(rows["step"])), len(views) * rows["metric"].nunique()
-    promised = sum(each * sum(step < ends.get(seed, np.inf) for seed in config["seeds"]) for step in steps)
-    to_its_end = set(ends) == set(config["seeds"]) or steps[-1] == config.get("steps_done", steps[-1])
-    return bool(to_its_end and len(rows) == promised)
+    measured = rows.groupby("step")["metric"].agg(set)
+    there = {
+        step: len(views) * sum(step < ends.get(seed, np.inf) for seed in config["seeds"]) for step in measured.index
+    }
+    promised = sum(len(measured[step]) * count for step, count in there.items())
+    last = measured.index[-1]
+    # some metrics are of the last evaluation alone
+    alike = all(one in (measured.iloc[0], measured[last]) and one <= measured[last] for one in measured)
+    to_its_end = set(ends) == set(config["seeds"]) or last == config.get("steps_done", last)
+    return bool(to_its_end and alike and len(rows) == promised)
 
 
 def _named(frame: pd.DataFrame, config: dict[str, Any]) -> pd.DataFrame:

@@ -90,11 +90,11 @@ def test_contexts_of_the_evaluation_are_in_no_data():
 
 def test_options_reach_the_task_and_its_record(tmp_path, capsys):
     options = ("--task.modes", "3", "--task.reward", "needle", "--task.size", "500")
-    assert main(["--task", "bandit:ring", *options, *QUICK, "--seeds", "0", "--out", str(tmp_path)]) == 0
+    assert main(["--task", "bandit:ring", *options, *QUICK, "--seeds", "0", "--out", str(tmp_path / "out")]) == 0
     assert "transitions   500 of one step" in capsys.readouterr().err
-    record = json.loads((tmp_path / "config.json").read_text())["options"]["task"]
+    record = json.loads((tmp_path / "out" / "config.json").read_text())["options"]["task"]
     assert (record["modes"], record["reward"], record["size"]) == (3, "needle", 500)
-    table = pd.read_csv(tmp_path / "metrics.csv")
+    table = pd.read_csv(tmp_path / "out" / "metrics.csv")
     assert "c2st" in set(table[table["step"] == 4]["metric"])
     assert "c2st" not in set(table[table["step"] == 2]["metric"])
 
