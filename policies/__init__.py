@@ -13,6 +13,7 @@ from policies.mixture import MixtureConfig
 from policies.normalizing_flow import NormalizingFlowConfig
 from policies.perturbed import PerturbedConfig
 from policies.sde import SDEConfig
+from policies.shortcut import ShortcutConfig
 
 POLICIES: dict[str, type[PolicyConfig]] = {
     "diffusion": DiffusionConfig,
@@ -23,6 +24,7 @@ POLICIES: dict[str, type[PolicyConfig]] = {
     "deterministic": DeterministicConfig,
     "mixture": MixtureConfig,
     "flow": FlowConfig,
+    "shortcut": ShortcutConfig,
     "normalizing-flow": NormalizingFlowConfig,
     "consistency": ConsistencyConfig,
     "perturbed": PerturbedConfig,
