@@ -9,6 +9,7 @@ from policies.distilled import DistilledConfig
 from policies.edm import EDMConfig
 from policies.flow import FlowConfig
 from policies.gaussian import GaussianConfig
+from policies.mean_flow import MeanFlowConfig
 from policies.mixture import MixtureConfig
 from policies.normalizing_flow import NormalizingFlowConfig
 from policies.perturbed import PerturbedConfig
@@ -25,6 +26,7 @@ POLICIES: dict[str, type[PolicyConfig]] = {
     "mixture": MixtureConfig,
     "flow": FlowConfig,
     "shortcut": ShortcutConfig,
+    "mean-flow": MeanFlowConfig,
     "normalizing-flow": NormalizingFlowConfig,
     "consistency": ConsistencyConfig,
     "perturbed": PerturbedConfig,

@@ -166,7 +166,7 @@ class TestGaussian:
     [
         (TractablePolicy, {"gaussian", "mixture", "normalizing-flow"}),
         (ModalPolicy, {"gaussian", "mixture", "deterministic", "normalizing-flow"}),
-        (TransportPolicy, {"flow", "normalizing-flow", "shortcut"}),
+        (TransportPolicy, {"flow", "normalizing-flow", "shortcut", "mean-flow"}),
     ],
 )
 def test_what_a_class_can_do_is_its_type(capability, names):

@@ -54,7 +54,7 @@ def by_part(policy, loss):
 
 def test_a_field_states_which_bases_it_takes():
     assert accepted(PerturbedConfig) == [name for name in POLICIES if name != "perturbed"]
-    assert accepted(DistilledConfig) == ["flow", "shortcut", "normalizing-flow"]
+    assert accepted(DistilledConfig) == ["flow", "shortcut", "mean-flow", "normalizing-flow"]
 
 
 @pytest.mark.parametrize(
