@@ -1,5 +1,6 @@
 """Policy classes. To add one: a file with a `Policy` and its config, and an entry here."""
 
+from policies.autoregressive import AutoregressiveConfig
 from policies.base import DenoisingPolicy, ModalPolicy, Policy, PolicyConfig, TractablePolicy, TransportPolicy
 from policies.consistency import ConsistencyConfig
 from policies.cvae import CVAEConfig
@@ -29,6 +30,7 @@ POLICIES: dict[str, type[PolicyConfig]] = {
     "mean-flow": MeanFlowConfig,
     "normalizing-flow": NormalizingFlowConfig,
     "consistency": ConsistencyConfig,
+    "autoregressive": AutoregressiveConfig,
     "perturbed": PerturbedConfig,
     "distilled": DistilledConfig,
 }

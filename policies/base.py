@@ -82,6 +82,9 @@ class ModalPolicy(Policy):
 class TractablePolicy(ModalPolicy):
     """A policy with a density."""
 
+    #: whether the density has a slope in the action
+    smooth: ClassVar[bool] = True
+
     @abstractmethod
     def log_prob(self, obs: Tensor, act: Tensor) -> Tensor:
         """Log-density of each action given its observation, in nats: `[S, B]`."""

@@ -116,6 +116,6 @@ def test_every_combination_trains_or_is_refused_with_its_reason(every, capsys):
     for name in POLICIES:
         assert any(refusal({**names, "policy": name}, parts_of({**names, "policy": name}), [], True) is None
                    for names in ({"regularizer": "bc", "improvement": improvement, "backup": "mean"}
-                                 for improvement in ("q-max", "one-step")))  # fmt: skip
+                                 for improvement in ("q-max", "one-step", "edit-data")))  # fmt: skip
     with capsys.disabled():
         print(f"\n{cells['works']} combinations of parts work, {cells['refused']} are refused with a reason")

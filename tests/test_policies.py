@@ -164,8 +164,8 @@ class TestGaussian:
 @pytest.mark.parametrize(
     ("capability", "names"),
     [
-        (TractablePolicy, {"gaussian", "mixture", "normalizing-flow"}),
-        (ModalPolicy, {"gaussian", "mixture", "deterministic", "normalizing-flow"}),
+        (TractablePolicy, {"gaussian", "mixture", "normalizing-flow", "autoregressive"}),
+        (ModalPolicy, {"gaussian", "mixture", "deterministic", "normalizing-flow", "autoregressive"}),
         (TransportPolicy, {"flow", "normalizing-flow", "shortcut", "mean-flow"}),
     ],
 )

@@ -169,8 +169,8 @@ class KL(RegularizerConfig):
         None,
         "policy class of the behaviour model trained beside",
         part="policy",
-        accepts=lambda config: config is None or issubclass(config.builds, TractablePolicy),
-        needs="a policy class with a density",
+        accepts=lambda config: config is None or (issubclass(config.builds, TractablePolicy) and config.builds.smooth),
+        needs="a policy class with a density that has a slope in the action",
         name="gaussian",
     )
 
