@@ -49,6 +49,10 @@ class Components:
 
     def squares(self, act: Tensor) -> Tensor:
         """|L^-1 (a - mu_k)|^2 of each action `[n, A]` to each component, `[n, K]`."""
+        if self.axes is None and len(self.means) == 1:
+            # the same without a gap for each pair and entry in memory
+            apart = torch.cdist(act, self.means[0], compute_mode="donot_use_mm_for_euclid_dist")
+            return (apart / self.std).square()
         gaps = (act[:, None] - self.means) / self.std
         if self.axes is not None:
             gaps = torch.einsum("kij,nkj->nki", torch.linalg.inv(self.axes), gaps)
