@@ -33,7 +33,7 @@ READERS = {"aggregate": suite.carry_out, "join": joining.carry_out}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns the exit code: 0 done, 1 a seed diverged or the machine failed, 2 the command cannot be used.
+    """Returns the exit code: 0 done, 1 a seed diverged, a figure or the machine failed, 2 the command cannot be used.
 
     130, 143 and 129: ended by SIGINT, SIGTERM or SIGHUP.
     """
@@ -69,8 +69,9 @@ def _carry_out(arguments: Sequence[str]) -> int:
             said, whole = verify.carry_out(directories)
             print(said)
             return 0 if whole else 1
-        print(f"{READERS[kind](directories, out)}\n\n{_places(out)}")
-        return 0
+        shown = READERS[kind](directories, out)
+        print(f"{shown.table}\n\n{_places(out)}")
+        return _say_failures(shown.failures)
     return _train(arguments)
 
 
@@ -103,12 +104,18 @@ def _train(arguments: Sequence[str]) -> int:
     first = command.runs[0]
     if ended.table:
         print(f"\n{heading(first.task, len(first.seeds))}\n\n{ended.table}\n\n{_places(command.out)}")
-    for failure in ended.failures:
-        print(f"run_ablation.py: error: {failure}", file=sys.stderr)
+    code = _say_failures(ended.failures)
     if ended.interrupted:
         _say_how_to_go_on(arguments, command.out)
         return interrupts.exit_code()
-    return 1 if ended.failures else 0
+    return code
+
+
+def _say_failures(failures: Sequence[str]) -> int:
+    """The exit code of a command after which so many lines are to be said."""
+    for failure in failures:
+        print(f"run_ablation.py: error: {failure}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def _say_how_to_go_on(arguments: Sequence[str], out: Path) -> None:

@@ -28,7 +28,7 @@ REMEDY = "try a smaller --trainer.lr or --trainer.critic-lr, or --trainer.grad-n
 
 @dataclass(frozen=True)
 class Ended:
-    """How it went: the table of all that is there, if anything, whether it was interrupted, which seeds diverged."""
+    """How it went: the table of all that is there, whether it was interrupted, which seeds and figures failed."""
 
     table: str
     interrupted: bool = False
@@ -61,7 +61,8 @@ def carry_out(
         interrupted = make(runs[0], directory, wait=None)
         if interrupted is None:
             claims.refuse_holder(directory)
-        return Ended(report(directory, task, study), interrupted, _diverged(directory))
+        shown = report(directory, task, study)
+        return Ended(shown.table, interrupted, (*_diverged(directory), *shown.failures))
     listed = {"study": study, "runs": [run.label for run in runs]}
     with locks.taken(directory) as free:
         if not free:
@@ -76,7 +77,8 @@ def carry_out(
     if not results.run_directories(directory):
         return Ended("", interrupted)
     _note_divergence(directory, listed)
-    return Ended(report(directory, task, study), interrupted, _diverged(directory))
+    shown = report(directory, task, study)
+    return Ended(shown.table, interrupted, (*_diverged(directory), *shown.failures))
 
 
 def describe(runs: Sequence[RunConfig]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ablations import groups, results
 from ablations.record.integrity import FILES, UNREADABLE, Damaged, refuse_damaged, write_json
-from ablations.report import refuse_missing_samples, report
+from ablations.report import Shown, refuse_missing_samples, report
 from ablations.run.directories import claim, new_directory
 from ablations.table import heading
 from core.options import OptionError
@@ -39,7 +39,7 @@ NEEDED = {"label", "task", "names", "views", "seeds", "interrupted", "steps_done
 TELLING = ("git", "packages", "machine", "threads", "device", "gpu", "compiled")
 
 
-def carry_out(directories: Sequence[Path], out: Path) -> str:
+def carry_out(directories: Sequence[Path], out: Path) -> Shown:
     """Join, write into the new directory `out` and draw; returns the table.
 
     Raises `OptionError` for a directory that is no run and no comparison, for runs that were interrupted, are damaged
@@ -65,7 +65,8 @@ def carry_out(directories: Sequence[Path], out: Path) -> str:
                 groups.join(places, partial / label)
             write_json(partial / "comparison.json", {"study": study, "runs": labels})
     seeds = {len(results.read_config(run)["seeds"]) for run in results.run_directories(out)}
-    return f"{heading(first['task'], *seeds)}\n\n{report(out, task, study)}"
+    shown = report(out, task, study)
+    return shown._replace(table=f"{heading(first['task'], *seeds)}\n\n{shown.table}")
 
 
 def _alike_directories(directories: Sequence[Path]) -> list[dict[str, Path]]:
@@ -92,7 +93,7 @@ def _runs(directory: Path) -> dict[str, Path]:
     except Damaged as error:
         raise OptionError(f"--join: {error}") from None
     except UNREADABLE:
-        raise OptionError(f"--join: {directory} is not the directory of a run or comparison") from None
+        raise results.not_of_runs("--join", directory) from None
     return {record["label"]: run for run, record in records.items()}
 
 

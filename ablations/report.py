@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ablations import protocols, results, statistics
 from ablations.figures import FIGURES
+from ablations.figures.drawing import attempt
 from ablations.record.integrity import beside
 from ablations.studies import STUDIES
 from ablations.table import table
@@ -18,18 +21,25 @@ from tasks import Task
 from tasks.known import of_record
 
 
-def report(directory: Path, task: Task, study: str | None) -> str:
+class Shown(NamedTuple):
+    """A table, and a line for each figure that could not be drawn."""
+
+    table: str
+    failures: tuple[str, ...] = ()
+
+
+def report(directory: Path, task: Task, study: str | None) -> Shown:
     """Draw the figures of a run or a comparison into its directory and return its table."""
     # runs that came between one reading and the next would be in one figure and not in another
     with locks.alone(directory):
         return _report(directory, task, study)
 
 
-def _report(directory: Path, task: Task, study: str | None) -> str:
+def _report(directory: Path, task: Task, study: str | None) -> Shown:
     metrics, chosen = results.load_metrics(directory), protocols.by_protocol(directory)
     runs = [name for run in results.run_directories(directory) for name in results.names_of(results.read_config(run))]
     if metrics.empty:
-        return table(metrics, {}, pd.DataFrame(), runs)
+        return Shown(table(metrics, {}, pd.DataFrame(), runs))
     summary = statistics.summarise(metrics)
     tables = {
         "summary": statistics.final(summary),
@@ -40,11 +50,13 @@ def _report(directory: Path, task: Task, study: str | None) -> str:
         if not rows.empty:
             with beside(directory / f"{name}.csv") as partial:
                 rows.to_csv(partial, index=False)
+    failures = []
     for index, name in enumerate(_figures(directory, task, study, set(metrics["metric"]))):
         path = directory / (f"{name}.png" if index else "figure.png")
-        FIGURES[name](directory, summary, path)
+        failures.append(attempt(functools.partial(FIGURES[name], directory, summary, path), path))
     reference = {metric: float(values[0]) for metric, values in _reference(directory, task).items()}
-    return table(pd.concat([tables["summary"], tables["protocols"]]), reference, tables["differences"], runs)
+    text = table(pd.concat([tables["summary"], tables["protocols"]]), reference, tables["differences"], runs)
+    return Shown(text, tuple(filter(None, failures)))
 
 
 def _reference(directory: Path, task: Task) -> Mapping[str, np.ndarray]:

@@ -194,6 +194,15 @@ def run_directories(directory: Path) -> list[Path]:
     return [directory / name for name in order if (directory / name).is_dir()]
 
 
+def not_of_runs(command: str, directory: Path) -> OptionError:
+    """What is said of a directory that is not one of runs, or lacks a record."""
+    why = ""
+    if (directory / "comparison.json").exists():
+        lacking = (path for path in directory.iterdir() if path.is_dir() and not (path / "config.json").exists())
+        why = "".join(f" ({path.name} has no config.json)" for path in sorted(lacking)[:1])
+    return OptionError(f"{command}: {directory} is not the directory of a run or comparison{why}")
+
+
 def environment() -> dict[str, Any]:
     """What the numbers may depend on besides the configuration."""
     return {

@@ -13,8 +13,10 @@ from pathlib import Path
 import pandas as pd
 
 from ablations import aggregates, protocols, results, statistics
+from ablations.figures.drawing import attempt
 from ablations.figures.profiles import draw_profiles
 from ablations.record.integrity import UNREADABLE
+from ablations.report import Shown
 from ablations.run.directories import claim, new_directory
 from ablations.table import table_over_tasks
 from ablations.views import AS_TRAINED
@@ -102,7 +104,7 @@ def _read_one(directory: Path) -> pd.DataFrame:
     except OptionError as error:
         raise OptionError(f"--aggregate: {error}") from None
     except (*UNREADABLE, StopIteration):
-        raise OptionError(f"--aggregate: {directory} is not the directory of a run or comparison") from None
+        raise results.not_of_runs("--aggregate", directory) from None
     if unfinished:
         names = ", ".join(unfinished)
         raise OptionError(f"--aggregate: {directory}: {names} was interrupted; let it go on to its end")
@@ -119,7 +121,7 @@ def headline(scores: pd.DataFrame) -> str:
     return next((rule for rule in scores["rule"] if rule != LAST), LAST)
 
 
-def carry_out(directories: Sequence[Path], out: Path) -> str:
+def carry_out(directories: Sequence[Path], out: Path) -> Shown:
     """Read, summarise, draw and write into the new directory `out`; returns the table."""
     scores = read(directories)
     claim(out)
@@ -128,12 +130,12 @@ def carry_out(directories: Sequence[Path], out: Path) -> str:
     with new_directory(out) as partial:
         for name, rows in (("scores", scores), ("aggregate", aggregate), ("profiles", shares)):
             rows.to_csv(partial / f"{name}.csv", index=False)
-        draw_profiles(aggregate, shares, rule, partial / "figure.png")
+        figure = partial / "figure.png"
+        failed = attempt(lambda: draw_profiles(aggregate, shares, rule, figure), out / figure.name)
     text = table_over_tasks(aggregate, list(dict.fromkeys([rule, LAST])))
     gone = _diverged(directories)
-    return "\n\n".join(
-        [f"{len(directories)} tasks: value (95% interval over seeds)", text, *(["\n".join(gone)] * bool(gone))]
-    )
+    said = [f"{len(directories)} tasks: value (95% interval over seeds)", text, *(["\n".join(gone)] * bool(gone))]
+    return Shown("\n\n".join(said), (failed,) if failed else ())
 
 
 def _diverged(directories: Sequence[Path]) -> list[str]:

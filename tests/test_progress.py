@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ablations import comparison, memory, progress, results, runner
+from ablations.report import Shown
 from run_ablation import main
 from trainers.trainer import Trainer
 
@@ -27,7 +28,7 @@ COMMANDS = {
 def at_every_stride(monkeypatch):
     """And no figures, which are drawn of the files compared here."""
     monkeypatch.setattr(progress, "EVERY", 0.0)
-    monkeypatch.setattr(comparison, "report", lambda *rest: "")
+    monkeypatch.setattr(comparison, "report", lambda *rest: Shown(""))
 
 
 def cut_off(monkeypatch, calls: int, error: BaseException) -> None:

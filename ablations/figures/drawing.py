@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from ablations.record.integrity import beside
+from core.options import OptionError, first_line
 
 #: what sets the methods apart on the bandit
 HEADLINE = {
@@ -85,3 +87,21 @@ def save(figure: Figure, path: Path) -> None:
     with beside(path) as partial:
         figure.savefig(partial, format="png", dpi=150, bbox_inches="tight")
     plt.close(figure)
+
+
+def attempt(draw: Callable[[], None], path: Path) -> str | None:
+    """Draw with matplotlib's defaults, whatever a matplotlibrc of the user's says; the line of what failed, if it did.
+
+    Raises `OptionError` where what is to be drawn is damaged.
+    """
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        try:
+            draw()
+        except OptionError:
+            raise
+        except Exception as error:
+            # a figure is the last of what a run leaves, and must not take the table with it
+            plt.close("all")
+            return f"{path}: cannot be drawn ({first_line(error)})"
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -38,20 +39,22 @@ def carry_out(directories: Sequence[Path]) -> tuple[str, bool]:
 
 
 def _of_directory(directory: Path) -> Iterator[str]:
-    if (directory / "config.json").exists():
+    if os.path.lexists(directory / "config.json"):
         yield from _of_run(directory)
-    elif (directory / "comparison.json").exists():
+    elif os.path.lexists(directory / "comparison.json") or any(directory.glob("*/config.json")):
         yield from _of_comparison(directory)
     else:
-        raise OptionError(f"--verify: {directory} is not the directory of a run or comparison")
+        raise results.not_of_runs("--verify", directory)
 
 
 def _of_comparison(directory: Path) -> Iterator[str]:
     try:
-        listed = results.read_comparison(directory)["runs"]
-    except integrity.UNREADABLE as error:
-        yield _line("damaged", directory / "comparison.json", error)
         listed = sorted(path.parent.name for path in directory.glob("*/config.json"))
+        listed = results.read_comparison(directory)["runs"]
+    except FileNotFoundError:
+        yield f"missing: {directory / 'comparison.json'}"
+    except integrity.Damaged as error:
+        yield _line("damaged", directory / "comparison.json", error)
     for name in listed:
         if (directory / name).is_dir():
             yield from _of_run(directory / name, name)
