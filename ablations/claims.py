@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -91,11 +90,9 @@ def _refuse_others(directory: Path, place: Path, run: RunConfig) -> None:
 
 def _refuse_damaged(place: Path, record: dict[str, Any]) -> None:
     """Raise `OptionError` where files of a run are not what its record says; name those that are missing."""
-    missing = integrity.refuse_damaged(place, record)
+    integrity.say_missing(place, record)
     results.load_run(place)
     results.load_training(place)
-    if missing:
-        print(f"{record['label']}: {', '.join(missing)} is not there any more", file=sys.stderr)
 
 
 def _readable(place: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations import groups, results
-from ablations.record.integrity import FILES, UNREADABLE, Damaged, refuse_damaged, write_json
+from ablations.record.integrity import FILES, UNREADABLE, Damaged, say_missing, write_json
 from ablations.report import Shown, refuse_missing_samples, report
 from ablations.run.directories import claim, new_directory
 from ablations.table import heading
@@ -134,7 +134,7 @@ def _whole(place: Path) -> dict[str, Any]:
     if record["interrupted"]:
         raise OptionError(f"--join: {place} was interrupted; let it go on to its end")
     try:
-        refuse_damaged(place, record)
+        say_missing(place, record)
         results.load_run(place)
         results.load_training(place)
     except OptionError as error:

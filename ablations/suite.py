@@ -15,7 +15,7 @@ import pandas as pd
 from ablations import aggregates, protocols, results, statistics
 from ablations.figures.drawing import attempt
 from ablations.figures.profiles import draw_profiles
-from ablations.record.integrity import UNREADABLE
+from ablations.record.integrity import UNREADABLE, say_missing
 from ablations.report import Shown
 from ablations.run.directories import claim, new_directory
 from ablations.table import table_over_tasks
@@ -99,6 +99,8 @@ def _read_one(directory: Path) -> pd.DataFrame:
     try:
         runs = {run.name: results.read_config(run) for run in results.run_directories(directory)}
         task, unfinished = next(iter(runs.values()))["task"], [name for name in runs if runs[name]["interrupted"]]
+        for run in results.run_directories(directory):
+            say_missing(run, runs[run.name])
         metrics = statistics.final(results.load_metrics(directory))
         chosen = protocols.by_protocol(directory).rename(columns={"protocol": "rule"})
     except OptionError as error:

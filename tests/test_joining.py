@@ -108,7 +108,8 @@ def test_a_file_that_not_all_have_is_left_out_and_said(tmp_path, made, capsys, n
     (b / name).unlink()
     capsys.readouterr()
     both = joined(tmp_path / "both", a, b)
-    assert capsys.readouterr().err == f"gaussian-bc: {name} is not in all of its directories, left out\n"
+    gone = f"gaussian-bc: {name} is not there any more ({b})\n"
+    assert capsys.readouterr().err == f"{gone}gaussian-bc: {name} is not in all of its directories, left out\n"
     left = {path.name for path in a.iterdir()} - {path.name for path in both.iterdir()}
     assert left - {"differences.csv"} == {name}
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,6 +148,13 @@ def refuse_damaged(run: Path, record: Mapping[str, Any]) -> list[str]:
         elif not (run / name).is_file() or digest(run / name) != promised:
             raise damaged(run, name)
     return missing
+
+
+def say_missing(run: Path, record: Mapping[str, Any]) -> None:
+    """Say which files of a run are not there any more. Raises `Damaged` where one is another than was recorded."""
+    missing = refuse_damaged(run, record)
+    if missing:
+        print(f"{record['label']}: {', '.join(missing)} is not there any more ({run})", file=sys.stderr)
 
 
 def is_name(text: object) -> bool:
