@@ -6,12 +6,13 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from tasks import d4rl_stack, minari_data, ogbench_data
+from tasks import adroit, d4rl_stack, minari_data, ogbench_data
 from tasks.collect import local
 from tasks.d4rl_files import locate
 from tasks.d4rl_names import D4RL, Entry
 from tasks.d4rl_reader import QLearning, load
-from tasks.offline import EPISODES, LateTask, OfflineTask, Recipe
+from tasks.late import LateTask
+from tasks.offline import EPISODES, OfflineTask, Recipe
 from tasks.simulators import Simulator
 
 #: what recorded D4RL's data: mujoco-py on MuJoCo 2.0 and 2.1
@@ -26,7 +27,8 @@ def _simulator(entry: Entry) -> Simulator | None:
     if entry.domain == "locomotion" and entry.body in LOCOMOTION:
         return Simulator(LOCOMOTION[entry.body], entry.limit)
     if entry.domain == "adroit":
-        return Simulator(f"AdroitHand{entry.body.capitalize()}-v1", entry.limit, plugin="gymnasium_robotics")
+        environment = f"AdroitHand{entry.body.capitalize()}-v1"
+        return Simulator(environment, entry.limit, plugin="gymnasium_robotics", rules=adroit.RULES[entry.body])
     return None
 
 

@@ -40,6 +40,11 @@ class Described:
     options: Mapping[str, Any] = field(default_factory=dict)
     #: module that registers it; None where gymnasium does
     plugin: str | None = None
+    #: of the registry: the class that makes it, and the time limit it has there
+    entry_point: str = ""
+    #: all keyword arguments, the registry's defaults too
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    registered_limit: int | None = None
 
 
 def read(source: str, text: Any) -> Described:
@@ -59,7 +64,9 @@ def read(source: str, text: Any) -> Described:
     options = told.get("kwargs") or {}
     if not isinstance(options, dict):
         raise BadFile(f"{source}: kwargs is {_shown(options)}; expected keyword arguments by name")
-    return Described(env_id, limit, dict(_checked(source, options, registered)), plugin)
+    checked = dict(_checked(source, options, registered))
+    arguments = {**registered.kwargs, **checked}
+    return Described(env_id, limit, checked, plugin, registered.entry_point, arguments, registered.max_episode_steps)
 
 
 def _parsed(source: str, text: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from multiprocessing.util import Finalize
 
 import numpy as np
 
-from tasks.simulators import Simulator
+from tasks.simulators import Simulator, achieved
 
 #: below this many environments a worker's share costs more in messages than it saves
 PER_WORKER = 8
@@ -30,7 +30,7 @@ class Moment:
     reward: np.ndarray  # [m]
     terminated: np.ndarray  # [m] bool
     truncated: np.ndarray  # [m] bool
-    success: np.ndarray  # [m] bool, where the environment reports it
+    success: np.ndarray  # [m] the most of its task an episode has done (`achieved`); nan where never reported
 
     @property
     def over(self) -> np.ndarray:
@@ -46,8 +46,8 @@ class Fleet:
     def reset(self, seeds: np.ndarray) -> Moment:
         """Start an episode in each, from `seeds` `[m]`."""
         obs = np.stack([sim.reset(int(seed)) for sim, seed in zip(self.simulations, seeds, strict=True)])
-        flags = np.zeros((3, len(seeds)), bool)
-        self.now = Moment(obs, np.zeros(len(seeds)), *flags)
+        count = len(seeds)
+        self.now = Moment(obs, np.zeros(count), np.zeros(count, bool), np.zeros(count, bool), np.full(count, np.nan))
         return self.now
 
     def step(self, actions: np.ndarray) -> Moment:
@@ -58,7 +58,9 @@ class Fleet:
             obs, reward, terminated, truncated, info = self.simulations[i].step(actions[i])
             self.now.obs[i], self.now.reward[i] = obs, reward
             self.now.terminated[i], self.now.truncated[i] = terminated, truncated
-            self.now.success[i] |= bool(info.get("success", False))
+            done = achieved(info)
+            if done is not None:
+                self.now.success[i] = np.fmax(self.now.success[i], done)
         return self.now
 
     def close(self) -> None:

@@ -1,43 +1,40 @@
 """`minari:` tasks: any continuous dataset of Minari by its id, such as `minari:mujoco/hopper/medium-v0`.
 
-Read through the minari package, from $MINARI_DATASETS_PATH or ~/.minari/datasets, else downloaded by it; judged in the
-environment that the dataset names for evaluation. Minari keeps the last observation of each episode, so that, other
-than in D4RL's files, no transition is lost at a time limit. Scores refer to the dataset's own reference returns, else
-to D4RL's for the same body, else they are the percentage solved.
+Read through the minari package, from $MINARI_DATASETS_PATH or ~/.minari/datasets, else downloaded by it; evaluated in
+the environment that the dataset names (tasks/minari_environment.py). Minari keeps the last observation of each episode,
+so that, other than in D4RL's files, no transition is lost at a time limit.
 
-Axes: n transitions, O observation, A action. Of a dictionary observation `observation` and `desired_goal` are taken.
+Axes: n transitions, O observation, A action. Dictionary observations: tasks/observations.py.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator
+from functools import partial, reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from core.options import OptionError, first_line
-from tasks import containers, environments
+from tasks import containers, minari_environment
 from tasks.collect import local
-from tasks.d4rl_names import ADROIT, LOCOMOTION
 from tasks.d4rl_reader import QLearning
-from tasks.environments import Described
 from tasks.kinds import kind_of
+from tasks.observations import boxes, is_box, kept
 from tasks.offline import Recipe
-from tasks.simulators import Simulator, installed, packages_for
+from tasks.simulators import packages_for
 from tasks.validation import BadFile, as_used, checked, flags, numeric, scaled_actions
 
 PREFIX = "minari:"
 ID = re.compile(r"([-_\w]+/)*[-_\w]+-v\d+", re.ASCII)
 #: files of a dataset
 METADATA, MAIN = "metadata.json", "main_data.hdf5"
-PARTS = ("observation", "desired_goal")
-#: where an environment sets no time limit
-LIMIT = 1000
+#: rows by which it is decided what of a dictionary repeats what
+LOOKED_AT = 10_000
 
 
 def check_name(name: str) -> None:
@@ -48,62 +45,49 @@ def check_name(name: str) -> None:
         )
 
 
-@dataclass(frozen=True)
-class MinariSimulator(Simulator):
-    """The environment a dataset describes, made from the registry (tasks/environments.py)."""
-
-    described: Described = field(default_factory=lambda: Described(""))
-
-    def make(self):
-        """The environment itself. Raises `OptionError` where its package is missing."""
-        return environments.made(self.described, self.limit)
-
-    def physics(self) -> dict[str, str]:
-        """What computed the motion: packages with versions, and the environment with what it is given."""
-        given = (
-            {"arguments": json.dumps(dict(self.described.options), sort_keys=True)} if self.described.options else {}
-        )
-        return {**super().physics(), "minari": installed("minari"), **given}
-
-
 def recipe(name: str) -> Recipe:
     """The task of this name, its dataset found or downloaded. Raises `OptionError` where that cannot be."""
     dataset = _dataset(name)
-    parts, actions = _parts(name, dataset.observation_space), dataset.action_space
-    if (
-        not _is_box(actions)
-        or not np.isfinite([actions.low, actions.high]).all()
-        or (actions.low >= actions.high).any()
-    ):
+    leaves, actions = boxes(name, dataset.observation_space), dataset.action_space
+    if not is_box(actions) or not np.isfinite([actions.low, actions.high]).all() or (actions.low >= actions.high).any():
         raise OptionError(f"{name}: actions are {actions}; policies here act in a bounded box of one dimension")
-    told = _described(dataset.storage.data_path, dataset.storage.metadata)
+    folder, metadata = dataset.storage.data_path, dataset.storage.metadata
+    with containers.boundary(folder, "a dataset of Minari"):
+        paths = kept(list(leaves), _looked_at(folder, dataset, list(leaves))) if len(leaves) > 1 else tuple(leaves)
+        longest = max((steps for _, steps in _lengths(dataset)), default=0)
+    evaluated = minari_environment.of(folder / METADATA, metadata, tuple(filter(None, paths)), longest)
     # rewards are those of the environment that the data were recorded in
     recorded = dataset.env_spec or dataset._eval_env_spec
-    shapes = [space.shape[0] for space in parts.values()]
-    limit = (told and told.limit) or LIMIT
-    simulator = told and MinariSimulator(
-        told.env_id, limit, tuple(filter(None, parts)), plugin=told.plugin, described=told
-    )
     return Recipe(
         name,
-        sum(shapes),
+        sum(leaves[path].shape[0] for path in paths),
         actions.shape[0],
-        limit,
-        _reference(dataset.storage.metadata, told.env_id if told else ""),
-        load=partial(transitions, name, dataset, tuple(parts)),
-        simulator=simulator or None,
+        evaluated.limit,
+        evaluated.reference,
+        load=partial(transitions, name, dataset, paths),
+        simulator=evaluated.simulator,
         kind=recorded and kind_of(recorded.entry_point, recorded.kwargs),
+        notes=evaluated.notes,
     )
 
 
-def _described(folder: Path, metadata: dict[str, Any]) -> Described | None:
-    """The environment to evaluate in; None where the data name none. Raises `BadFile` for one that data may not ask."""
-    told = [
-        environments.read(f"{folder / METADATA}: {key}", metadata[key])
-        for key in ("eval_env_spec", "env_spec")
-        if metadata.get(key) is not None
-    ]
-    return told[0] if told else None
+def _lengths(dataset: Any) -> Iterator[tuple[int, int]]:
+    """Number and steps of each episode."""
+    for told in dataset.storage.get_episode_metadata(dataset.episode_indices):
+        yield int(told["id"]), int(told["total_steps"])
+
+
+def _looked_at(folder: Path, dataset: Any, paths: list[tuple[str, ...]]) -> dict[tuple[str, ...], np.ndarray]:
+    """Rows of each part, of the first episodes."""
+    rows: dict[tuple[str, ...], list[np.ndarray]] = {path: [] for path in paths}
+    for episode in dataset.iterate_episodes():
+        for path in paths:
+            rows[path].append(_rows(f"{folder}: episode {episode.id}", path, episode.observations))
+        if sum(map(len, rows[paths[0]])) >= LOOKED_AT:
+            break
+    if not rows[paths[0]]:
+        raise BadFile(f"{folder}: holds no episode")
+    return {path: np.concatenate(of) for path, of in rows.items()}
 
 
 def _dataset(name: str):
@@ -140,7 +124,7 @@ def _refuse_unsafe(folder: Path) -> None:
     for key in ("observation_space", "action_space"):
         if not isinstance(metadata.get(key), str):
             raise BadFile(f"{folder / METADATA}: has no {key}; expected gymnasium's description of it")
-    _described(folder, metadata)
+    minari_environment.described(folder / METADATA, metadata)
     if metadata.get("data_format", "hdf5") == "hdf5":
         with containers.hdf5(folder / MAIN):
             pass
@@ -152,39 +136,14 @@ def nearest_local(identity: str) -> str:
     return max(local.LOCAL, key=lambda name: len(words & set(re.split(r"[-:]", name))))
 
 
-def _is_box(space: Any) -> bool:
-    return type(space).__name__ == "Box" and len(space.shape) == 1
-
-
-def _parts(name: str, space: Any) -> dict[str | None, Any]:
-    """The boxes that make the observation, by key; by None where it is one box."""
-    if _is_box(space):
-        return {None: space}
-    inner = getattr(space, "spaces", {})
-    boxes: dict[str | None, Any] = {part: inner[part] for part in PARTS if isinstance(inner, dict) and part in inner}
-    boxes = {part: box for part, box in boxes.items() if _is_box(box)}
-    if "observation" not in boxes:
-        raise OptionError(f"{name}: observations are {space}; policies here take a box of one dimension")
-    return boxes
-
-
-def _reference(metadata: dict[str, Any], env_id: str) -> tuple[float, float] | None:
-    low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
-    if low is not None and high is not None:
-        return float(low), float(high)
-    body = env_id.lower().rpartition("-")[0].removeprefix("adroithand")
-    known = LOCOMOTION.get(body) or ADROIT.get(body)
-    return known[2] if known else None
-
-
-def transitions(name: str, dataset: Any, parts: tuple[str | None, ...]) -> QLearning:
+def transitions(name: str, dataset: Any, paths: tuple[tuple[str, ...], ...]) -> QLearning:
     """All steps of all episodes, actions scaled to [-1, 1]. Raises `BadFile` for what cannot be used."""
     low, high = (bound.astype(np.float64) for bound in (dataset.action_space.low, dataset.action_space.high))
     folder = dataset.storage.data_path
     episodes = []
     with containers.boundary(folder, "a dataset of Minari"):
         for episode in dataset.iterate_episodes():
-            episodes.append(_episode(f"{folder}: episode {episode.id}", episode, parts, low, high))
+            episodes.append(_episode(f"{folder}: episode {episode.id}", episode, paths, low, high))
             wide = {key: array.shape[1:] for key, array in episodes[-1].items()}
             first = {key: array.shape[1:] for key, array in episodes[0].items()}
             if wide != first:
@@ -195,16 +154,15 @@ def transitions(name: str, dataset: Any, parts: tuple[str | None, ...]) -> QLear
     return checked(folder, QLearning(**whole))
 
 
-def _episode(source: str, episode: Any, parts: tuple[str | None, ...], low: np.ndarray, high: np.ndarray) -> dict:
+def _episode(source: str, episode: Any, paths: tuple[tuple[str, ...], ...], low: np.ndarray, high: np.ndarray) -> dict:
     """The transitions of one episode by field."""
-    boxes = [
-        _rows(source, part, episode.observations if part is None else episode.observations[part]) for part in parts
-    ]
-    if len({len(box) for box in boxes}) > 1:
-        raise BadFile(f"{source}: its parts of observations have {[len(box) for box in boxes]} rows; expected as many")
-    obs = np.concatenate(boxes, -1)
+    parts = [_rows(source, path, episode.observations) for path in paths]
+    if len({len(part) for part in parts}) > 1:
+        rows = [len(part) for part in parts]
+        raise BadFile(f"{source}: its parts of observations have {rows} rows; expected as many")
+    obs = np.concatenate(parts, -1)
     steps = len(obs) - 1
-    actions = _rows(source, "actions", episode.actions)
+    actions = numeric(source, "actions", episode.actions)
     rewards = as_used(source, "rewards", numeric(source, "rewards", episode.rewards))
     terminals = flags(source, "terminations", episode.terminations)
     for key, array in (("actions", actions), ("rewards", rewards), ("terminations", terminals)):
@@ -224,10 +182,10 @@ def _episode(source: str, episode: Any, parts: tuple[str | None, ...], low: np.n
     }
 
 
-def _rows(source: str, part: str | None, array: Any) -> np.ndarray:
-    """Rows of numbers `[., .]`, float32."""
-    key = part or "observations"
-    array = numeric(source, key, array)
+def _rows(source: str, path: tuple[str, ...], observations: Any) -> np.ndarray:
+    """Rows of numbers of one part `[., .]`, float32."""
+    key = "/".join(path) or "observations"
+    array = numeric(source, key, reduce(getitem, path, observations))
     if array.ndim != 2:
         raise BadFile(f"{source}: {key} has shape {array.shape}; expected one row for each step")
-    return as_used(source, key, array) if key != "actions" else array
+    return as_used(source, key, array)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,16 +65,18 @@ class Recipe:
     #: the published dataset that it is, and that whose recipe its data follow
     published: str | None = None
     made_after: str | None = None
+    #: said before training, a line each
+    notes: tuple[str, ...] = ()
 
 
 class OfflineTask(Task):
     recipe: Recipe
     has_transforms = True
     metrics = {
-        "score": "normalised return: 0 is a random policy, 100 an expert",
+        "score": "normalised return: 0 is a random policy, 100 an expert; without references the share done, in %",
         "return": "mean undiscounted return of an episode",
         "length": "mean steps of an episode",
-        "success": "share of episodes the environment calls solved, where it does",
+        "success": "share of episodes that are solved, or of an episode's tasks, where the environment reports it",
     }
 
     def __init__(self, recipe: Recipe):
@@ -91,6 +93,7 @@ class OfflineTask(Task):
         self._affine: Affine | None = None
         self._fleets: dict[int, Fleet | Workers] = {}
         self._warned = False
+        self._solvable: bool | None = None
 
     @property
     def kind(self) -> Kind | None:
@@ -156,12 +159,22 @@ class OfflineTask(Task):
         judge = act if self.recipe.observation == "raw" else self._transformed(act)
         result = rollout(self._fleets[count], judge, rng, seeds, self.recipe.episodes)
         reference = self.recipe.reference
-        scores = normalise(reference, result.returns) if reference else 100.0 * result.success
-        per_episode = {"score": scores, "return": result.returns, "length": result.lengths}
-        if simulator.reports_success:
-            per_episode["success"] = result.success
+        done = np.nan_to_num(result.success) if self._reports_success() else None
+        # without a reference and without a report of success there is no score: the return is what leads
+        scored = {} if done is None else {"score": 100.0 * done}
+        if reference:
+            scored = {"score": normalise(reference, result.returns)}
+        per_episode = {**scored, "return": result.returns, "length": result.lengths}
+        if done is not None:
+            per_episode["success"] = done
         means = {name: array.mean(1) for name, array in per_episode.items()}
-        return Evaluation(means, {"scores": scores, "lengths": result.lengths})
+        samples = {"scores": scored["score"]} if scored else {"returns": result.returns}
+        return Evaluation(means, {**samples, "lengths": result.lengths})
+
+    def _reports_success(self) -> bool:
+        if self._solvable is None:
+            self._solvable = self.require_simulator().reports_success()
+        return self._solvable
 
     def _transformed(self, act: Act) -> Act:
         """The policy, shown observations as the data have them."""
@@ -170,9 +183,23 @@ class OfflineTask(Task):
 
     def prepare(self) -> None:
         # the simulator first: what is missing is said before anything is downloaded or made
-        self.require_simulator().start().close()
+        solvable = self._reports_success()
+        for note in self._notes(solvable):
+            print(f"{self.recipe.name}: {note}", file=sys.stderr)
         with packages_for(self.recipe.name):
             super().prepare()
+
+    def _notes(self, solvable: bool) -> Iterator[str]:
+        """What a reader of the results has to know about how they are made, a line each."""
+        yield from self.recipe.notes
+        rules = self.require_simulator().rules
+        if rules:
+            yield f"evaluated with {rules.words}"
+        if not solvable and self.recipe.reference is None:
+            yield (
+                "no score: there are no reference returns for this environment, and it does not report success; "
+                "the return is shown"
+            )
 
     def require_simulator(self) -> Simulator:
         if self.recipe.simulator is None:
@@ -201,38 +228,6 @@ def _in_words(physics: Mapping[str, str]) -> str:
     """`mujoco 3.3.7, gymnasium 1.2.0 in Hopper-v4`; nothing for nothing."""
     packages = ", ".join(f"{name} {number}" for name, number in physics.items() if name != "environment")
     return f"{packages} in {physics.get('environment', 'an unnamed environment')}" if physics else ""
-
-
-class LateTask(OfflineTask):
-    """One whose shapes are known only from its data: they are looked for when first needed, not when it is named."""
-
-    def __init__(self, prepare: Callable[[], Recipe], episodes: int = EPISODES, kind: Kind | None = None):
-        """`episodes` and `kind`: what its recipe will have, the latter where that is known without it.
-
-        What is published as a file of its own is no such task.
-        """
-        self._prepare, self._kind = prepare, kind
-        self._begin(episodes, {"task.discount": DISCOUNT})
-
-    @property
-    def kind(self) -> Kind | None:
-        return self._kind or self.recipe.kind
-
-    @property
-    def published(self) -> str | None:
-        return None
-
-    @property
-    def made_after(self) -> str | None:
-        return None
-
-    @cached_property
-    def recipe(self) -> Recipe:  # type: ignore[override]
-        return self._prepare()
-
-    @cached_property
-    def spec(self) -> TaskSpec:  # type: ignore[override]
-        return TaskSpec(self.recipe.name, self.recipe.obs_dim, self.recipe.act_dim)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

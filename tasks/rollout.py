@@ -27,7 +27,7 @@ class Rollout:
     returns: np.ndarray  # [S, E], undiscounted
     lengths: np.ndarray  # [S, E], steps
     terminated: np.ndarray  # [S, E], False where the time limit ended it
-    success: np.ndarray  # [S, E], where the environment reports it
+    success: np.ndarray  # [S, E], the share of its task done; nan where the environment reports none
 
 
 def rollout(fleet: Fleet | Workers, act: Act, rng: Rng, seeds: int, episodes: int) -> Rollout:

@@ -10,9 +10,11 @@ import contextlib
 import importlib
 import io
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from importlib.metadata import PackageNotFoundError, version
+from operator import getitem
 from typing import Any
 
 import numpy as np
@@ -28,29 +30,44 @@ PLUGINS = {
 
 
 @dataclass(frozen=True)
+class Rules:
+    """Reward and end of an episode by the rules that a reference belongs to, not by the installed environment's."""
+
+    words: str
+    #: the environment after a step, its reward, whether it ended the episode -> both by these rules
+    apply: Callable[[Any, float, bool], tuple[float, bool]]
+
+
+@dataclass(frozen=True)
 class Simulator:
     """How to make the environment."""
 
     env_id: str
     limit: int
-    #: which parts of a dictionary observation make the vector, in order; () where it is a vector already
-    parts: tuple[str, ...] = ()
+    #: paths to the parts of a dictionary observation that make the vector, in order; () where it is a vector already
+    parts: tuple[tuple[str, ...], ...] = ()
     #: package that registers the environment with gymnasium, where gymnasium itself does not
     plugin: str | None = None
     make_options: Mapping[str, Any] = field(default_factory=dict)
     reset_options: Mapping[str, Any] = field(default_factory=dict)
     #: set on the environment itself, where its constructor does not take them
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    #: None: as the environment has them
+    rules: Rules | None = None
 
-    @property
     def reports_success(self) -> bool:
-        """Whether its episodes can be solved: gymnasium's own environments have no such thing."""
-        return self.plugin is not None
+        """Whether it says how far an episode's task is done, as seen in one step."""
+        simulation = self.start()
+        simulation.reset(0)
+        *_, info = simulation.step(np.zeros_like(simulation.centre))
+        simulation.close()
+        return achieved(info) is not None
 
     def physics(self) -> dict[str, str]:
         """What computed the motion: packages with versions, and the environment."""
         packages = ["mujoco", "gymnasium"] + ([PLUGINS[self.plugin]] if self.plugin else [])
-        return {"environment": self.env_id, **{package: installed(package) for package in packages}}
+        ruled = {"rules": self.rules.words} if self.rules else {}
+        return {"environment": self.env_id, **{package: installed(package) for package in packages}, **ruled}
 
     def make(self) -> Any:
         """The environment itself."""
@@ -60,6 +77,22 @@ class Simulator:
     def start(self) -> Simulation:
         """A running one."""
         return Simulation(self)
+
+
+def achieved(info: Mapping[str, Any]) -> float | None:
+    """How much of its task an episode has done by a step, in [0, 1]; None where the environment does not say.
+
+    1 or 0 where it is solved or not (`success`, in Fetch and the hand `is_success`), in the kitchen the share of its
+    tasks.
+    """
+    for key in ("success", "is_success"):
+        if key in info:
+            return float(bool(info[key]))
+    if "episode_task_completions" in info:
+        done = set(info["episode_task_completions"])
+        asked = done | set(info.get("tasks_to_complete", ()))
+        return len(done) / len(asked) if asked else None
+    return None
 
 
 def installed(package: str) -> str:
@@ -96,10 +129,12 @@ class Simulation:
         """One step with an action `[A]` in [-1, 1]: observation, reward, terminated, truncated, info."""
         scaled = self.centre + self.half * np.clip(action, -1, 1)
         obs, reward, terminated, truncated, info = self.env.step(scaled)
+        if self.recipe.rules:
+            reward, terminated = self.recipe.rules.apply(self.env.unwrapped, float(reward), bool(terminated))
         return self._vector(obs), float(reward), bool(terminated), bool(truncated), info
 
     def _vector(self, obs: Any) -> np.ndarray:
-        parts = [obs[part] for part in self.recipe.parts] if self.recipe.parts else [obs]
+        parts = [reduce(getitem, path, obs) for path in self.recipe.parts] if self.recipe.parts else [obs]
         return np.concatenate(parts).astype(np.float64) if len(parts) > 1 else np.asarray(parts[0], np.float64)
 
     def close(self) -> None:

@@ -108,15 +108,6 @@ def test_local_data_come_back_through_minari(store, monkeypatch):
     assert task.physics["minari"].count(".") == 2
 
 
-def test_scores_without_references_are_d4rl_s_or_the_share_solved():
-    from tasks.minari_data import _reference
-
-    assert _reference({"ref_min_score": 1, "ref_max_score": 3}, "Hopper-v5") == (1.0, 3.0)
-    assert _reference({}, "Hopper-v5") == LOCOMOTION["hopper"][2]
-    assert _reference({}, "AdroitHandPen-v1")[1] > 3000
-    assert _reference({}, "PointMaze_UMaze-v3") is None
-
-
 def test_what_minari_cannot_describe_is_refused(store):
     from tasks.collect.to_minari import convert
 

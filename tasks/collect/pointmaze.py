@@ -51,7 +51,7 @@ def simulator(maze: str) -> Simulator:
     return Simulator(
         "PointMaze_UMaze-v3",
         LIMITS[maze],
-        parts=("observation",),
+        parts=(("observation",),),
         plugin="gymnasium_robotics",
         make_options={"maze_map": grid, "continuing_task": True, "reset_target": False},
         attributes={"position_noise_range": JITTER},
