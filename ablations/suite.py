@@ -97,10 +97,10 @@ def _of_shared_runs(scores: pd.DataFrame) -> pd.DataFrame:
 
 def _read_one(directory: Path) -> pd.DataFrame:
     try:
-        runs = {run.name: results.read_config(run) for run in results.run_directories(directory)}
-        task, unfinished = next(iter(runs.values()))["task"], [name for name in runs if runs[name]["interrupted"]]
-        for run in results.run_directories(directory):
-            say_missing(run, runs[run.name])
+        runs = {run: results.read_config(run) for run in results.run_directories(directory)}
+        task, unfinished = next(iter(runs.values()))["task"], [run.name for run in runs if runs[run]["interrupted"]]
+        for run, record in runs.items():
+            say_missing(run, record)
         metrics = statistics.final(results.load_metrics(directory))
         chosen = protocols.by_protocol(directory).rename(columns={"protocol": "rule"})
     except OptionError as error:

@@ -1,6 +1,7 @@
 """Scores of a random policy in every family of tasks that can be simulated here.
 
-    python -m benchmarks.scores                  every family, 100 episodes each; the table of docs/tasks.md
+    python -m benchmarks.scores                  every family, 100 episodes each
+    python -m benchmarks.scores --episodes 30    the table of docs/tasks.md
     python -m benchmarks.scores --quick          the cheap families alone, 20 episodes
 
 A score of 0 is a random policy's return. So a uniformly random policy has to score about 0 in each family: this is a

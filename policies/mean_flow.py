@@ -21,32 +21,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.networks import MLP, NetworkConfig
+from core.networks import NetworkConfig
 from core.options import option
 from core.rng import Rng
 from core.types import TaskSpec
-from policies.base import PolicyConfig, TransportPolicy
+from policies.base import PolicyConfig
+from policies.steps import StepPolicy
 
 #: keeps the weight of a small error finite
 FLOOR = 1e-3
 
 
-class MeanFlowPolicy(TransportPolicy):
-    """Network `[x_t, t, d, s] -> u`."""
+class MeanFlowPolicy(StepPolicy):
+    """Behaviour cloning by the identity between mean velocity and velocity."""
 
     def __init__(self, config: MeanFlowConfig, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]):
-        super().__init__()
-        self.config, self.act_dim = config, spec.act_dim
-        self.steps = config.steps
-        self.net = MLP((len(init),), spec.act_dim + 2 + spec.obs_dim, spec.act_dim, network, init)
-
-    @property
-    def forwards_per_action(self) -> int:
-        return self.steps
-
-    def mean_velocity(self, x: Tensor, t: Tensor, d: Tensor, obs: Tensor) -> Tensor:
-        """x `[S, B, A]`, t and d `[S, B]`, obs `[S, B, O]` -> u `[S, B, A]`."""
-        return self.net(torch.cat([x, t[..., None], d[..., None], obs], dim=-1))
+        super().__init__(config.steps, spec, network, init)
+        self.config = config
 
     def bc_loss(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
         size, noise = act.shape[1], rng.normal(*act.shape[1:])
@@ -65,16 +56,6 @@ class MeanFlowPolicy(TransportPolicy):
             ahead = (velocity, torch.ones_like(t), -torch.ones_like(d))
             slope = torch.func.jvp(lambda x, t, d: self.mean_velocity(x, t, d, obs), (x, t, d), ahead)[1]
             return (velocity + d[..., None] * slope).detach()
-
-    def transport(self, obs: Tensor, noise: Tensor) -> Tensor:
-        x, length = noise, 1 / self.steps
-        told = torch.full_like(noise[..., 0], length)
-        for step in range(self.steps):
-            x = x + length * self.mean_velocity(x, torch.full_like(told, step * length), told, obs)
-        return x.clamp(-1, 1)
-
-    def sample(self, obs: Tensor, rng: Rng) -> Tensor:
-        return self.transport(obs, rng.normal(obs.shape[1], self.act_dim))
 
 
 @dataclass(frozen=True)

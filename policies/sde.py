@@ -38,6 +38,11 @@ def log_alpha(t: float) -> float:
     return -(HIGHEST_RATE - LOWEST_RATE) * t**2 / 4 - LOWEST_RATE * t / 2
 
 
+def levels_at(t: float) -> tuple[float, float]:
+    """alpha and sigma at time t."""
+    return math.exp(log_alpha(t)), math.sqrt(-math.expm1(2 * log_alpha(t)))
+
+
 def signal_and_noise(t: Tensor) -> tuple[Tensor, Tensor]:
     """alpha and sigma at each time."""
     alpha = torch.exp(-(HIGHEST_RATE - LOWEST_RATE) * t.square() / 4 - LOWEST_RATE * t / 2)
@@ -100,8 +105,7 @@ class SDEPolicy(DenoiserNetwork):
         plain = self._denoiser(obs)
 
         def guided(x: Tensor, t: float) -> Tensor:
-            alpha = math.exp(log_alpha(t))
-            sigma = math.sqrt(-math.expm1(2 * log_alpha(t)))
+            alpha, sigma = levels_at(t)
             with torch.set_grad_enabled(through_denoiser):
                 leaf = x.detach().requires_grad_() if through_denoiser else x
                 noise = plain(leaf, t)
@@ -125,8 +129,7 @@ class SDEPolicy(DenoiserNetwork):
             return denoiser
 
         def predict(x: Tensor, t: float) -> Tensor:
-            alpha = math.exp(log_alpha(t))
-            sigma = math.sqrt(-math.expm1(2 * log_alpha(t)))
+            alpha, sigma = levels_at(t)
             return (x - alpha * ((x - sigma * denoiser(x, t)) / alpha).clamp(-1, 1)) / sigma
 
         return predict

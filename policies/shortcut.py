@@ -19,34 +19,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.networks import MLP, NetworkConfig
+from core.networks import NetworkConfig
 from core.options import OptionError, option
 from core.rng import Rng
 from core.types import TaskSpec
-from policies.base import PolicyConfig, TransportPolicy
+from policies.base import PolicyConfig
+from policies.steps import StepPolicy
 
 
-class ShortcutPolicy(TransportPolicy):
-    """Network `[x_t, t, d, s] -> v`."""
+class ShortcutPolicy(StepPolicy):
+    """Told d = 0 where the step is the finest."""
 
     def __init__(self, config: ShortcutConfig, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]):
-        super().__init__()
-        self.config, self.act_dim = config, spec.act_dim
-        self.steps = config.steps
-        self.net = MLP((len(init),), spec.act_dim + 2 + spec.obs_dim, spec.act_dim, network, init)
+        super().__init__(config.steps, spec, network, init)
+        self.config = config
 
     @property
-    def forwards_per_action(self) -> int:
-        return self.steps
-
-    def velocity(self, x: Tensor, t: Tensor, d: Tensor, obs: Tensor) -> Tensor:
-        """x `[S, B, A]`, t and d `[S, B]`, obs `[S, B, O]` -> the mean velocity over the step, `[S, B, A]`."""
-        return self.net(torch.cat([x, t[..., None], d[..., None], obs], dim=-1))
+    def told_length(self) -> float:
+        return 0.0 if self.steps == self.config.finest else super().told_length
 
     def bc_loss(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
         noise, t = rng.normal(*act.shape[1:]), rng.uniform(act.shape[1])
         x = (1 - t[..., None]) * noise + t[..., None] * act
-        matching = (self.velocity(x, t, torch.zeros_like(t), obs) - (act - noise)).square().mean(-1)
+        matching = (self.mean_velocity(x, t, torch.zeros_like(t), obs) - (act - noise)).square().mean(-1)
         return matching + self.config.consistency * self.inconsistency(obs, act, rng)
 
     def inconsistency(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
@@ -60,19 +55,9 @@ class ShortcutPolicy(TransportPolicy):
         half = whole / 2
         told = torch.where(level > 0, half, 0.0)
         with torch.no_grad():
-            first = self.velocity(x, t, told, obs)
-            second = self.velocity(x + half[..., None] * first, t + half, told, obs)
-        return (self.velocity(x, t, whole, obs) - (first + second) / 2).square().mean(-1)
-
-    def transport(self, obs: Tensor, noise: Tensor) -> Tensor:
-        x, length = noise, 1 / self.steps
-        told = torch.full_like(noise[..., 0], 0.0 if self.steps == self.config.finest else length)
-        for step in range(self.steps):
-            x = x + length * self.velocity(x, torch.full_like(told, step * length), told, obs)
-        return x.clamp(-1, 1)
-
-    def sample(self, obs: Tensor, rng: Rng) -> Tensor:
-        return self.transport(obs, rng.normal(obs.shape[1], self.act_dim))
+            first = self.mean_velocity(x, t, told, obs)
+            second = self.mean_velocity(x + half[..., None] * first, t + half, told, obs)
+        return (self.mean_velocity(x, t, whole, obs) - (first + second) / 2).square().mean(-1)
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,13 @@ import numpy as np
 
 from tasks.simulators import Rules
 
-#: body -> steps of an episode
-HORIZONS = {"pen": 100, "hammer": 200, "door": 200, "relocate": 200}
 #: metres; a pen below it has been dropped
 DROPPED = 0.075
 
 
 def _pen(env: Any, reward: float, terminated: bool) -> tuple[float, bool]:
-    return reward, terminated or bool(_height(env) < DROPPED)
-
-
-def _height(env: Any) -> float:
-    return env.data.xpos[env.obj_body_id].ravel()[2]
+    height = env.data.xpos[env.obj_body_id].ravel()[2]
+    return reward, terminated or bool(height < DROPPED)
 
 
 def _object(env: Any, reward: float, terminated: bool) -> tuple[float, bool]:

@@ -52,6 +52,7 @@ ADROIT = {
     "door": (39, 28, (-56.512833, 2880.5693087298737)),
     "relocate": (39, 30, (-6.425911, 4233.877797728884)),
 }
+ADROIT_LIMITS = {"pen": 100, "hammer": 200, "door": 200, "relocate": 200}
 #: maze, version -> time limit, references of the sparse and of the dense reward
 MAZE2D = {
     ("open", 0): (150, (0.01, 20.66), (11.17817, 27.166538620695782)),
@@ -123,7 +124,7 @@ def _adroit() -> list[Entry]:
     for body, kind, version in itertools.product(ADROIT, v0, (0, 1)):
         obs_dim, act_dim, reference = ADROIT[body]
         file = f"hand_dapg_v1/{body}-{kind}-v1.hdf5" if version else f"hand_dapg/{v0[kind].format(body)}.hdf5"
-        limit = 100 if body == "pen" else 200
+        limit = ADROIT_LIMITS[body]
         made.append(Entry(f"{body}-{kind}-v{version}", file, "adroit", body, obs_dim, act_dim, limit, reference))
     return made
 

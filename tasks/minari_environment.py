@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from tasks import adroit, environments
-from tasks.d4rl_names import ADROIT, LOCOMOTION
+from tasks.collect.locomotion import SIMULATORS
+from tasks.d4rl_names import ADROIT, ADROIT_LIMITS, LOCOMOTION
 from tasks.environments import Described
 from tasks.kinds import DENSE, Kind, kind_of
 from tasks.simulators import Rules, Simulator, installed
 
 #: steps of an episode where neither the data nor the registry sets a limit
 LIMIT = 1000
-#: D4RL's locomotion whose maintained environments have its observations, reward and ends
-SAME = ("hopper", "halfcheetah", "walker2d")
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def of(source: Path, metadata: Mapping[str, Any], parts: tuple[tuple[str, ...], 
     if 0 < longest < limit and (registered is None or limit > registered):
         notes.append(f"episodes end after {longest} steps, as the longest one recorded; the data name {limit}")
         limit = longest
-    reference, rules, limit = _scale(own, _kind(told), told, limit)
+    reference, rules, limit = _scale(own, kind_of(told.entry_point, told.arguments), told, limit)
     simulator = MinariSimulator(told.env_id, limit, parts, plugin=told.plugin, rules=rules, described=told)
     return Evaluated(simulator, limit, reference, tuple(notes))
 
@@ -89,10 +88,6 @@ def _own_reference(metadata: Mapping[str, Any]) -> tuple[float, float] | None:
     return (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else None
 
 
-def _kind(told: Described) -> Kind | None:
-    return kind_of(told.entry_point, told.arguments)
-
-
 def _scale(
     own: tuple[float, float] | None, kind: Kind | None, told: Described, limit: int
 ) -> tuple[tuple[float, float] | None, Rules | None, int]:
@@ -100,8 +95,10 @@ def _scale(
     if kind is None or kind.reward != DENSE or not set(told.options) <= {"reward_type"}:
         return own, None, limit
     if kind.family == "adroit" and own in (None, ADROIT[kind.body][2]):
-        return ADROIT[kind.body][2], adroit.RULES[kind.body], min(limit, adroit.HORIZONS[kind.body])
-    if own is None and kind.family == "locomotion" and kind.body in SAME and limit == LIMIT:
+        return ADROIT[kind.body][2], adroit.RULES[kind.body], min(limit, ADROIT_LIMITS[kind.body])
+    # D4RL's locomotion whose maintained environments have its observations, reward and ends
+    same = SIMULATORS.get(kind.body) if kind.family == "locomotion" else None
+    if own is None and same is not None and limit == same.limit:
         return LOCOMOTION[kind.body][2], None, limit
     return own, None, limit
 

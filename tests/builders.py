@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from core.networks import NetworkConfig
 from core.rng import SeedRng, seed_generator
 from core.types import TaskSpec, Transitions
 from critics import BACKUPS, CriticConfig
 from policies import POLICIES, Policy, PolicyConfig
+from policies.steps import StepPolicy
 from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig
 from trainers.trainer import Due, Parts, Trainer
 
@@ -106,6 +109,17 @@ def cloned(config: PolicyConfig, act: torch.Tensor, steps: int) -> Policy:
     trainer.optimizers["policy"].param_groups[0]["lr"] = 3e-4
     trainer.train(data, steps // 3, rng)
     return trainer.policy
+
+
+def transported(policy: StepPolicy, numbers: Sequence[int]) -> dict[int, Tensor]:
+    """Where the same 4,000 draws of noise go in these numbers of steps, `[1, 4000, 1]` each; one observation entry."""
+    noise, obs = SeedRng((0,), "evaluate").normal(4000, 1), torch.zeros(1, 4000, 1)
+    actions = {}
+    with torch.no_grad():
+        for steps in numbers:
+            policy.steps = steps
+            actions[steps] = policy.transport(obs, noise)
+    return actions
 
 
 def two_mode_error(policy: Policy) -> tuple[float, float]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from builders import SMALL, SPEC, TWO_MODES, cloned, double_rng, generators, two_mode_error
+from builders import SMALL, SPEC, TWO_MODES, cloned, double_rng, generators, transported, two_mode_error
 
-from core.rng import SeedRng
 from policies.mean_flow import FLOOR, MeanFlowConfig
 
 SEEDS = (0, 1)
@@ -74,12 +73,7 @@ def test_one_step_goes_where_many_do():
     mean whatever the noise."""
     policy = cloned(MeanFlowConfig(), TWO_MODES, steps=3000)
     one, share = two_mode_error(policy)
-    noise, obs = SeedRng((0,), "evaluate").normal(4000, 1), torch.zeros(1, 4000, 1)
-    with torch.no_grad():
-        actions = {}
-        for steps in (1, 8):
-            policy.steps = steps
-            actions[steps] = policy.transport(obs, noise)
+    actions = transported(policy, (1, 8))
     assert one < 0.11
     assert share < 0.05
     assert (actions[1] - actions[8]).square().mean().sqrt() < 0.15

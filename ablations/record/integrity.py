@@ -15,6 +15,7 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +38,26 @@ class Damaged(OptionError):
 
 def content(path: Path, most: int | None = None) -> bytes:
     """The bytes of a plain file, or of one that a link leads to. Raises `OSError` where it is none or is too large."""
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with open(handle, "rb") as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode) or (most is not None and found.st_size > most):
+    with _opened(path) as file:
+        if most is not None and os.fstat(file.fileno()).st_size > most:
             raise OSError(f"{path} is not a file of a run")
         return file.read()
 
 
 def digest(path: Path) -> str:
     """The SHA-256 digest of a plain file. Raises `OSError` where it is none."""
+    with _opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    """A plain file, open; opening a pipe does not wait for its other end. Raises `OSError` where it is none."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with open(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(f"{path} is not a file of a run")
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        yield file
 
 
 def bound(directory: Path) -> dict[str, str]:
