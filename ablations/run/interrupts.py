@@ -1,12 +1,14 @@
 """What SIGINT, SIGTERM and SIGHUP do: the first ends a run where it can go on from, a second ends it at once.
 
-A process has one set of signal handlers, so what was heard is kept here once for the process.
+GNU `timeout` and cluster schedulers send a signal to a process and again to its group, milliseconds apart: the same
+signal within `ECHO` seconds is still the first one. A process has one set of signal handlers, so what was heard is kept here once for the process.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,9 @@ from typing import Any
 
 #: a terminal's ctrl-C, a cluster that takes its machine back, a terminal that closes
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+#: seconds within which the same signal, sent again, is no second request
+ECHO = 0.25
 
 
 class AtOnce(BaseException):
@@ -23,6 +28,7 @@ class AtOnce(BaseException):
 @dataclass
 class _Heard:
     number: int | None = None
+    at: float = 0.0
     deferred: bool = False
 
 
@@ -82,11 +88,14 @@ def breakable() -> Iterator[None]:
 
 
 def _hear(number: int, frame: Any) -> None:
+    now = time.monotonic()
+    if _heard.number == number and now - _heard.at < ECHO:
+        return
     if _heard.number is not None:
         for other in SIGNALS:
             if signal.getsignal(other) is _hear:
                 signal.signal(other, signal.SIG_DFL)
         raise AtOnce
-    _heard.number = number
+    _heard.number, _heard.at = number, now
     if not _heard.deferred:
         raise KeyboardInterrupt
