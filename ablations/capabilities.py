@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ablations.views import View
 from critics import BACKUPS
-from policies import POLICIES, DenoisingPolicy, ModalPolicy, PolicyConfig, TractablePolicy
+from policies import POLICIES, DenoisingPolicy, ModalPolicy, PolicyConfig, TractablePolicy, VelocityPolicy
 from trainers.trainer import Parts
 
 
@@ -67,11 +67,15 @@ def _of_gradients(names: Mapping[str, str], parts: Parts) -> Iterator[str]:
             f"regularizer {names['regularizer']} needs a policy with a density, which {policy} has not; "
             f"use --policy {_able_type(TractablePolicy)}"
         )
-    if parts.improvement.needs_denoiser and not issubclass(parts.policy.builds, DenoisingPolicy):
-        yield (
-            f"improvement {names['improvement']} needs a policy that denoises, which {policy} does not; "
-            f"use --policy {_able_type(DenoisingPolicy)}"
-        )
+    for needed, kind, what in (
+        (parts.improvement.needs_denoiser, DenoisingPolicy, "denoises"),
+        (parts.improvement.needs_velocity, VelocityPolicy, "follows a velocity"),
+    ):
+        if needed and not issubclass(parts.policy.builds, kind):
+            yield (
+                f"improvement {names['improvement']} needs a policy that {what}, which {policy} does not; "
+                f"use --policy {_able_type(kind)}"
+            )
 
 
 def _of_backup(names: Mapping[str, str], parts: Parts, has_next_actions: bool) -> Iterator[str]:

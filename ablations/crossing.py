@@ -23,7 +23,7 @@ OWNERS: tuple[tuple[tuple[str, ...], Callable[[RunConfig], bool], str], ...] = (
     (("trainer.tau",), lambda run: run.trains_critic, "trains a critic"),
     (
         ("trainer.critic_lr",),
-        lambda run: run.trains_critic or run.parts.regularizer.learns,
+        lambda run: run.trains_critic or run.parts.regularizer.learns or run.parts.improvement.learns,
         "trains anything but a policy",
     ),
     (("backup",), lambda run: run.uses_backup, "trains a critic that looks beyond one step, or asks V"),
@@ -38,6 +38,11 @@ OWNERS: tuple[tuple[tuple[str, ...], Callable[[RunConfig], bool], str], ...] = (
         ("regularizer.network.", "trainer.behaviour_decay"),
         lambda run: run.parts.regularizer.needs_behaviour,
         "has a behaviour model",
+    ),
+    (
+        ("improvement.network.",),
+        lambda run: run.parts.improvement.learns,
+        "has an improvement with a network of its own",
     ),
     (("regularizer.coef",), lambda run: run.names["regularizer"] != "none", "has a regularizer"),
 )

@@ -28,7 +28,7 @@ FIXED: dict[str, type] = {
     "task": TransformConfig,
 }
 #: the parts whose networks may differ from `network`; the value of a backup is as the critic
-OWN_NETWORKS = ("policy", "critic", "regularizer")
+OWN_NETWORKS = ("policy", "critic", "regularizer", "improvement")
 DEFAULT_CHOICES = {"regularizer": "bc", "improvement": "q-max", "backup": "clipped-double-q", "selection": "one"}
 
 

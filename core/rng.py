@@ -15,7 +15,7 @@ from torch import Tensor
 
 STREAMS = (
     *("init", "train", "evaluate", "init-critic", "init-backup", "init-regularizer"),
-    *("train-batches", "train-critic"),
+    *("train-batches", "train-critic", "init-improvement"),
 )
 #: what a stream has beside it: training draws its batches and its critic's noise apart, so that neither depends on
 #: what a policy class draws, nor a policy's noise on whether there is a critic

@@ -1,7 +1,15 @@
 """Policy classes. To add one: a file with a `Policy` and its config, and an entry here."""
 
 from policies.autoregressive import AutoregressiveConfig
-from policies.base import DenoisingPolicy, ModalPolicy, Policy, PolicyConfig, TractablePolicy, TransportPolicy
+from policies.base import (
+    DenoisingPolicy,
+    ModalPolicy,
+    Policy,
+    PolicyConfig,
+    TractablePolicy,
+    TransportPolicy,
+    VelocityPolicy,
+)
 from policies.consistency import ConsistencyConfig
 from policies.cvae import CVAEConfig
 from policies.deterministic import DeterministicConfig
@@ -43,4 +51,5 @@ __all__ = [
     "PolicyConfig",
     "TractablePolicy",
     "TransportPolicy",
+    "VelocityPolicy",
 ]

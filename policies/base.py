@@ -98,6 +98,17 @@ class TransportPolicy(Policy):
         """The action each noise becomes: obs `[S, B, O]`, noise `[S, B, A]` -> `[S, B, A]`."""
 
 
+class VelocityPolicy(TransportPolicy):
+    """A policy that follows a velocity from noise at t = 0 to an action at t = 1, learned on x_t = (1 - t) z + t a."""
+
+    #: equal steps of the sampler
+    steps: int
+
+    @abstractmethod
+    def velocity(self, x: Tensor, t: Tensor, obs: Tensor) -> Tensor:
+        """x `[S, B, A]`, t `[S, B]`, obs `[S, B, O]` -> dx/dt `[S, B, A]`."""
+
+
 class NoisePrediction(NamedTuple):
     """x = alpha a + sigma eps `[S, B, A]`, alpha and sigma `[S, B, 1]`, eps as predicted from x and as it was drawn."""
 

@@ -22,12 +22,12 @@ from core.options import option
 from core.rng import Rng
 from core.types import TaskSpec
 from policies import chain
-from policies.base import PolicyConfig, TransportPolicy
+from policies.base import PolicyConfig, VelocityPolicy
 
 Field = Callable[[Tensor, Tensor], Tensor]
 
 
-class FlowPolicy(TransportPolicy):
+class FlowPolicy(VelocityPolicy):
     """Velocity network `[x_t, t, s] -> v`."""
 
     def __init__(self, config: FlowConfig, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]):
@@ -40,7 +40,6 @@ class FlowPolicy(TransportPolicy):
         return self.steps
 
     def velocity(self, x: Tensor, t: Tensor, obs: Tensor) -> Tensor:
-        """x `[S, B, A]`, t `[S, B]`, obs `[S, B, O]` -> dx/dt `[S, B, A]`."""
         return self.net(torch.cat([x, t[..., None], obs], dim=-1))
 
     def bc_loss(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:

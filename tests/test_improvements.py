@@ -225,7 +225,7 @@ def test_weighted_regression_clones_the_better_actions():
     trainer = make_trainer(
         small_config("gaussian"), SEEDS, "weighted", torch.float32, batch=32, lr=1e-2, critic_lr=1e-2
     )
-    object.__setattr__(trainer.parts, "improvement", WeightedRegression(beta=0.1))
+    trainer.improvement = WeightedRegression(beta=0.1)
     rng = SeedRng(SEEDS, "train")
     trainer.train(data, 150, rng)
     assert (trainer.policy.mode(torch.zeros(2, 1, 4)) - 0.5).abs().max() < 0.1

@@ -97,7 +97,7 @@ class Coin:
 @pytest.mark.parametrize("normalizer", ["other-head", "own-head", "none"])
 def test_q_max_picks_a_head_by_the_coin_for_each_seed_and_normalises(normalizer):
     data, policy = make_batch(), Fixed()
-    weight, bonus = QMax(eta=2.0, normalizer=normalizer)(policy, both(LinearQ()), data, Coin([0.7, 0.3]))
+    weight, bonus, _ = QMax(eta=2.0, normalizer=normalizer)(policy, both(LinearQ()), data, Coin([0.7, 0.3]))
     values = LinearQ()(data.obs, double_rng(SEEDS).normal(5, 3))
     for seed, head in enumerate((0, 1)):
         scale = {"other-head": values[seed, 1 - head].abs().mean(), "own-head": values[seed, head].abs().mean()}

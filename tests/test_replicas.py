@@ -152,7 +152,7 @@ def test_eta_zero_is_behaviour_cloning():
         make_trainer(small_config("gaussian"), (0,), improvement="none"),
         make_trainer(small_config("gaussian"), (0,)),
     )
-    object.__setattr__(q.parts, "improvement", QMax(eta=0.0))
+    q.improvement = QMax(eta=0.0)
     batch = DATA[torch.arange(8)[None]]
     bc.take(POLICY_ALONE, batch, double_rng((0,)))
     q.take(POLICY_ALONE, batch, double_rng((0,)))

@@ -19,6 +19,7 @@ from core.types import Transitions
 from critics.candidates import lower_bound, values_of
 from critics.ensemble import Critics
 from policies.base import DenoisingPolicy, Policy
+from trainers.adjoint import AdjointMatching
 from trainers.edits import EditData
 from trainers.guidance import ActionGradient, ScoreMatching, SoftGuidance
 from trainers.terms import ActorTerms, Improvement
@@ -200,7 +201,7 @@ class WeightedOneStep(WeightedRegression):
 
     def __call__(self, policy: Policy, critics: Critics | None, batch: Transitions, rng: Rng) -> ActorTerms:
         assert isinstance(policy, DenoisingPolicy)
-        weight, _ = super().__call__(policy, critics, batch, rng)
+        weight = super().__call__(policy, critics, batch, rng).weight
         clean = policy.predict_clean(batch.obs, batch.act, rng)
         distance = (batch.act - clean).square().sum(-1)
         bonus = self.eta * weight * 0.5 * (distance + clean.shape[-1] * math.log(2 * math.pi))
@@ -216,5 +217,6 @@ IMPROVEMENTS: dict[str, type[Improvement]] = {
     "soft-guidance": SoftGuidance,
     "action-gradient": ActionGradient,
     "edit-data": EditData,
+    "adjoint": AdjointMatching,
     "none": NoImprovement,
 }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from core import native
 from core.fusion import fusable, fused
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def grad_norms(grads: Sequence[Tensor]) -> Tensor:
@@ -72,6 +75,16 @@ def _adam_step(
     for parameter, mean, square in zip(parameters, means, squares, strict=True):
         parameter.sub_(towards * mean / (square.sqrt() / root + eps))
     return norms
+
+
+def stepped(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that gradients move; averages beside them take none."""
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def frozen_copy(module: M) -> M:
+    """A copy whose parameters take no gradient: a target network."""
+    return copy.deepcopy(module).requires_grad_(False)
 
 
 class ReplicaAdam(torch.optim.Adam):

@@ -1,24 +1,48 @@
-"""What an improvement is: its terms of the loss `mean_B(weight * coef * regularizer + bonus)`, and what it needs."""
+"""What an improvement is: its terms of the loss `mean_B(weight * coef * regularizer + bonus)`, and what it needs.
+
+An improvement without parameters is its own configuration; one with parameters (a behaviour flow beside the policy) is
+an `Improver`, a module that its configuration builds, and states the loss of those parameters as `own`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from core.networks import NetworkConfig
 from core.options import Options
 from core.rng import Rng
-from core.types import Transitions
+from core.types import TaskSpec, Transitions
 from critics.ensemble import Critics
 from policies.base import Policy
 
 
 class ActorTerms(NamedTuple):
-    """`weight` of the regularizer and `bonus` added to it, each `[S, B]`."""
+    """`weight` of the regularizer and `bonus` added to it, each `[S, B]`.
+
+    `own` `[S, B]` is the loss of the improvement's own parameters. It must share no graph with `bonus`.
+    """
 
     weight: Tensor
     bonus: Tensor
+    own: Tensor | None = None
+
+
+class Improves(Protocol):
+    """Called once for each step of the policy."""
+
+    def __call__(self, policy: Policy, critics: Critics | None, batch: Transitions, rng: Rng) -> ActorTerms: ...
+
+
+class Improver(nn.Module):
+    """An improvement with parameters of its own; those that are averages of others take no gradient."""
+
+    def move_averages(self, rate: float) -> None:
+        """Take what it has of averages `rate` of the way to what they follow, after each step of the policy."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +56,10 @@ class Improvement(Options):
     needs_reparameterised: ClassVar[bool] = False
     #: whether it asks for one-step predictions of the clean action
     needs_denoiser: ClassVar[bool] = False
+    #: whether it asks for the velocity of a flow from noise to actions
+    needs_velocity: ClassVar[bool] = False
+    #: whether it has parameters of its own, trained beside the policy
+    learns: ClassVar[bool] = False
     #: whether the regularizer sees other actions than the data's
     edits: ClassVar[bool] = False
 
@@ -39,6 +67,10 @@ class Improvement(Options):
     def needs_value(self) -> bool:
         """Whether, with these options, the backup must own V."""
         return False
+
+    def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> Improves:
+        """The improvement of S = len(init) seeds."""
+        return self
 
     def __call__(self, policy: Policy, critics: Critics | None, batch: Transitions, rng: Rng) -> ActorTerms:
         raise NotImplementedError

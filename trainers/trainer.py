@@ -12,9 +12,8 @@ respect to the parameters about to be stepped and no others.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,14 +29,13 @@ from policies.base import Policy
 from trainers.annealing import Annealing
 from trainers.common import RecordedRng
 from trainers.descent import descend
-from trainers.optim import ReplicaAdam, untracked
+from trainers.optim import ReplicaAdam, frozen_copy, stepped, untracked
 from trainers.penalty import Total
 from trainers.regularizers import Regularizer
 from trainers.settings import ORDERS, Due, Parts, TrainerConfig
+from trainers.terms import Improver, Improves
 
 __all__ = ["Due", "Parts", "Trainer", "TrainerConfig", "frozen_copy"]
-
-M = TypeVar("M", bound=nn.Module)
 
 
 class Trainer:
@@ -56,8 +54,7 @@ class Trainer:
         dtype: torch.dtype = torch.float32,
     ):
         """`needs_critic`: train one though the improvement needs none; `annealing`: step -> factor on all rates."""
-        self.config, self.parts, self.step = config, parts, 0
-        self.annealing = annealing
+        self.config, self.parts, self.step, self.annealing = config, parts, 0, annealing
         self.device = torch.device(device)
         self.penalties = Total(self.device)
         #: of Q in the policy's loss; on the device, where a replayed step reads it
@@ -82,10 +79,11 @@ class Trainer:
             for one, average in zip(_policies(self.policy), _policies(self.target_policy), strict=True):
                 one.follow(average)
         self.regularizer: Regularizer = self._build(parts.regularizer, "init-regularizer", spec, seeds, dtype)
+        self.improvement: Improves = self._build(parts.improvement, "init-improvement", spec, seeds, dtype)
         #: what changes over training by the number of the step
         self._told = [one for learner in self.learners().values() for one in _policies(learner) if one.changes_by_step]
         self.optimizers = {
-            name: ReplicaAdam(module.parameters(), self._base_rate(name), self._decay(name))
+            name: ReplicaAdam(stepped(module), self._base_rate(name), self._decay(name))
             for name, module in self.learners().items()
         }
 
@@ -104,7 +102,8 @@ class Trainer:
 
     def learners(self) -> dict[str, nn.Module]:
         """Every module that takes gradient steps of its own."""
-        parts = {"policy": self.policy, "critic": self.critic, "backup": self.backup, "regularizer": self.regularizer}
+        parts: dict[str, Any] = {"policy": self.policy, "critic": self.critic, "backup": self.backup}
+        parts |= {"regularizer": self.regularizer, "improvement": self.improvement}
         return {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
 
     @property
@@ -200,8 +199,9 @@ class Trainer:
             if due.policy and "policy" in learners:
                 record |= self._policy_losses(batch, rng)
                 losses["policy"] = record["actor_loss"]
-                if "regularizer_own" in record:
-                    losses["regularizer"] = record["regularizer_own"]
+                for name in ("regularizer", "improvement"):
+                    if f"{name}_own" in record:
+                        losses[name] = record[f"{name}_own"]
             gradients = {name: self.optimizers[name].gradients(loss) for name, loss in losses.items()}
         if "targets" in learners:
             self._move_targets(due)
@@ -214,6 +214,8 @@ class Trainer:
             polyak(self.target_policy.parameters(), self.policy.parameters(), due.target_policy)
         if self.critic is not None and self.target_critic is not None and due.target_critic:
             polyak(self.target_critic.parameters(), self.critic.parameters(), self.config.tau)
+        if due.policy and isinstance(self.improvement, Improver):
+            self.improvement.move_averages(self.config.tau)
 
     def _value_loss(self, batch: Transitions) -> Tensor:
         assert isinstance(self.backup, ValueBackup)
@@ -238,19 +240,15 @@ class Trainer:
             seen = self.parts.improvement.edited(self.critics(), batch)
         penalty = self.regularizer(self.policy, seen, recorded or rng)
         with untracked(self.critic, self.backup):
-            terms = self.parts.improvement(self.policy, self.critics(), batch, recorded.again() if recorded else rng)
+            terms = self.improvement(self.policy, self.critics(), batch, recorded.again() if recorded else rng)
         bonus = terms.bonus * self.bonus_weight
         coef = self.parts.regularizer.coef * penalty.weight
         loss = (terms.weight * coef * penalty.value + bonus).mean(-1)
         record = {"regularizer": penalty.value.mean(-1), "bonus": bonus.mean(-1), "actor_loss": loss}
-        return record if penalty.own is None else {**record, "regularizer_own": penalty.own.mean(-1)}
+        owned = {"regularizer_own": penalty.own, "improvement_own": terms.own}
+        return record | {name: own.mean(-1) for name, own in owned.items() if own is not None}
 
 
 def _policies(module: nn.Module) -> list[Policy]:
     """The policies inside a module, itself one or not."""
     return [one for one in module.modules() if isinstance(one, Policy)]
-
-
-def frozen_copy(module: M) -> M:
-    """A copy whose parameters take no gradient: a target network."""
-    return copy.deepcopy(module).requires_grad_(False)
