@@ -1,4 +1,4 @@
-"""Signals: the first ends a run where it can go on from, a second ends it at once, an echo of the first is the first."""
+"""Signals: the first ends a run where it can go on from, a second ends it at once, its echo does not."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """What SIGINT, SIGTERM and SIGHUP do: the first ends a run where it can go on from, a second ends it at once.
 
 GNU `timeout` and cluster schedulers send a signal to a process and again to its group, milliseconds apart: the same
-signal within `ECHO` seconds is still the first one. A process has one set of signal handlers, so what was heard is kept here once for the process.
+signal within `ECHO` seconds is still the first one. A process has one set of signal handlers, so what was heard is kept
+here once for the process.
 """
 
 from __future__ import annotations
