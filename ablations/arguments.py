@@ -89,7 +89,7 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     group.add_argument("--selection", nargs="+", default=[], **_among(SELECTIONS, selection_name), help=acting)
     resample = "judge the trained policy under other samplers too: option=value,option=value; default: as trained"
     group.add_argument("--resample", nargs="+", default=[], metavar="SAMPLER", help=resample)
-    task = "bandit, bandit:... (--list), local:..., D4RL's (hopper-medium-v2), ogbench:..., minari:...; default: bandit"
+    task = "bandit, bandit:... (--list), local:..., D4RL's names, ogbench:..., minari:..., file:PATH; default: bandit"
     group.add_argument("--task", default="bandit", type=_task, metavar="NAME", help=task)
     backend = "d4rl: data and simulator from the real d4rl + gym + mujoco-py; default: gymnasium"
     group.add_argument("--backend", default="gymnasium", choices=BACKENDS, help=backend)

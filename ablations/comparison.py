@@ -50,10 +50,7 @@ def carry_out(
     `at_once`: seeds trained together, if not all; `every`: seconds between two writings of how far a run has come.
     """
     task = make_task(runs[0].task, runs[0].backend)
-    task.prepare()
-    for transforms in {run.transforms for run in runs}:
-        # what they cannot be applied to is said before the first run is trained
-        task.under(transforms).dataset()
+    task.prepare_for({run.transforms for run in runs})
     print(_described(task, runs), file=sys.stderr)
     directory.parent.mkdir(parents=True, exist_ok=True)
     make = functools.partial(_make, task=task, device=device, at_once=at_once, every=every)
@@ -88,8 +85,9 @@ def describe(runs: Sequence[RunConfig]) -> str:
 
 def _described(task: Task, runs: Sequence[RunConfig]) -> str:
     # transforms are of learning, the data are described before them; other options make other data
-    asked = [task] if task.has_transforms else [task.under(of) for of in dict.fromkeys(run.transforms for run in runs)]
-    return "\n".join(one.described() for one in asked)
+    asked = dict.fromkeys(run.transforms for run in runs)
+    shown = [task.under(of) for of in asked] if task.data_by_options else [task]
+    return "\n".join(one.described() for one in shown)
 
 
 def _make_all(due: Sequence[RunConfig], directory: Path, make: Callable[..., bool | None]) -> tuple[bool, list[str]]:

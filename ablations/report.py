@@ -66,7 +66,7 @@ def _reference(directory: Path, task: Task) -> Mapping[str, np.ndarray]:
     if any(one != asked[0] for one in asked):
         return {}
     # what only transforms data for learning is judged as it is
-    return (task if task.has_transforms else of_record(task, asked[0])).reference().metrics
+    return (of_record(task, asked[0]) if task.data_by_options else task).reference().metrics
 
 
 def _figures(directory: Path, task: Task, study: str | None, metrics: set[str]) -> list[str]:

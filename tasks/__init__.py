@@ -31,7 +31,7 @@ def make_task(name: str, backend: str = "gymnasium") -> Task:
     close = difflib.get_close_matches(name, task_names(), n=3, cutoff=0.5)
     families = (
         "bandit, bandit:ring and other known behaviours, bandit:file:PATH, local:..., D4RL's (hopper-medium-v2, "
-        "antmaze-umaze-v0, ...), ogbench:... and minari:..."
+        "antmaze-umaze-v0, ...), ogbench:..., minari:... and file:PATH, your own data"
     )
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are {families}"
     raise OptionError(f"--task: unknown {name!r}; {hint}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -38,6 +38,8 @@ class Task(ABC):
     one_step: ClassVar[bool] = False
     #: whether rewards and observations can be transformed before learning
     has_transforms: ClassVar[bool] = False
+    #: whether what is asked of it makes other data, and not transforms of the same alone
+    data_by_options: ClassVar[bool] = False
     #: what may be asked of it, as `--task.OPTION`
     options: ClassVar[type[Options]] = TransformConfig
     #: whether Q is known, so that it need not be learned
@@ -85,6 +87,19 @@ class Task(ABC):
     @abstractmethod
     def dataset(self) -> Transitions:
         """The data, `[n, ...]`, the same for all seeds."""
+
+    def held_out(self) -> Any:
+        """Transitions that policies are judged by and not trained on (`tasks.own.held_out.HeldOut`); None: none are."""
+        return None
+
+    def prepare_for(self, asked: Iterable[Options]) -> None:
+        """As `prepare`, for the task under each of these options."""
+        if not self.data_by_options:
+            self.prepare()
+        for options in asked:
+            # what they cannot be applied to is said before the first run is trained
+            task = self.under(options)
+            (task.prepare if self.data_by_options else task.dataset)()
 
     def prepare(self) -> None:
         """Make sure of all that training and judging need, before either. Raises `OptionError` for what is missing."""

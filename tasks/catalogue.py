@@ -13,6 +13,7 @@ from tasks.d4rl_names import D4RL, Entry
 from tasks.d4rl_reader import QLearning, load
 from tasks.late import LateTask
 from tasks.offline import EPISODES, OfflineTask, Recipe
+from tasks.own.task import FILE, minari_task, own_task
 from tasks.simulators import Simulator
 
 #: what recorded D4RL's data: mujoco-py on MuJoCo 2.0 and 2.1
@@ -118,5 +119,5 @@ def offline_task(name: str, backend: str = "gymnasium") -> OfflineTask | None:
         return LateTask(partial(ogbench_data.recipe, name), ogbench_data.EPISODES, ogbench_data.kind_of(name))
     if name.startswith(minari_data.PREFIX):
         minari_data.check_name(name)
-        return LateTask(partial(minari_data.recipe, name))
-    return None
+        return minari_task(name)
+    return own_task(name) if name.startswith(FILE) else None

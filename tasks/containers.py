@@ -22,6 +22,8 @@ from tasks.validation import BadFile, of_size
 
 #: of a JSON file that describes data
 LARGEST_JSON = 16 << 20
+#: package that no other task needs -> how it is installed
+EXTRAS = {"pyarrow": "pip install pyarrow"}
 #: groups within groups
 DEEPEST = 16
 REMEDY = "damaged or incomplete? delete it to fetch it again"
@@ -48,7 +50,9 @@ def boundary(path: Any, kind: str, remedy: str = REMEDY) -> Iterator[None]:
     except (OptionError, KeyboardInterrupt):
         raise
     except ImportError as error:
-        raise OptionError(f"{path}: reading it needs {error.name}; pip install -r requirements-tasks.txt") from None
+        package = (error.name or "a package").partition(".")[0]
+        command = EXTRAS.get(package, "pip install -r requirements-tasks.txt")
+        raise OptionError(f"{path}: reading it needs {package}; {command}") from None
     except MemoryError:
         raise BadFile(f"{path}: does not fit this machine's memory") from None
     except Exception as error:  # which ones depends on the library, its version, and the damage

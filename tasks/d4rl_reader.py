@@ -45,6 +45,8 @@ class QLearning:
     next_actions: np.ndarray | None = None  # [n, A]
     #: what of its file was odd and is allowed, a clause each
     notes: tuple[str, ...] = ()
+    #: rows at which episodes begin, where the source says; else they are found (tasks/validation.py)
+    begins: np.ndarray | None = None
 
 
 def read(path: Path, obs_dim: int, act_dim: int) -> Steps:

@@ -5,7 +5,7 @@ Axes: n transitions, O observation, A action.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,9 +23,12 @@ WIDTH = 14
 OF_EPISODES = ("lengths", "returns", "ends", "observations")
 
 
-def block(name: str, data: QLearning, one_step: bool = False) -> str:
-    """The lines that say what a task learns from, before any transform of rewards and observations."""
-    rows = dict(_rows(data))
+def block(name: str, data: QLearning, one_step: bool = False, more: Mapping[str, str] | None = None) -> str:
+    """The lines that say what a task learns from, before any transform of rewards and observations.
+
+    `more`: rows of the task's own.
+    """
+    rows = {**dict(_rows(data)), **(more or {})}
     if one_step:
         rows = {what: text for what, text in rows.items() if what not in OF_EPISODES}
         rows["transitions"] = f"{len(data.rewards):,} of one step"

@@ -36,6 +36,7 @@ class KnownTask(Task):
     """A behaviour with a reward. `under` gives the same of other options."""
 
     one_step = True
+    data_by_options = True
     has_true_q = True
     figures = ("samples",)
     defaults = Bandit.defaults

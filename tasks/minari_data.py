@@ -26,6 +26,7 @@ from tasks.d4rl_reader import QLearning
 from tasks.kinds import kind_of
 from tasks.observations import boxes, is_box, kept
 from tasks.offline import Recipe
+from tasks.own import env
 from tasks.simulators import packages_for
 from tasks.validation import BadFile, as_used, checked, flags, numeric, scaled_actions
 
@@ -45,9 +46,16 @@ def check_name(name: str) -> None:
         )
 
 
-def recipe(name: str) -> Recipe:
-    """The task of this name, its dataset found or downloaded. Raises `OptionError` where that cannot be."""
-    dataset = _dataset(name)
+def recipe(name: str, asked: str | None = None) -> Recipe:
+    """The task of this name, its dataset found or downloaded; `asked`: the environment the user names, if any.
+
+    Raises `OptionError` where that cannot be.
+    """
+    return recipe_of(name, _dataset(name, asked), asked)
+
+
+def recipe_of(name: str, dataset: Any, asked: str | None = None) -> Recipe:
+    """The task of this dataset."""
     leaves, actions = boxes(name, dataset.observation_space), dataset.action_space
     if not is_box(actions) or not np.isfinite([actions.low, actions.high]).all() or (actions.low >= actions.high).any():
         raise OptionError(f"{name}: actions are {actions}; policies here act in a bounded box of one dimension")
@@ -55,19 +63,27 @@ def recipe(name: str) -> Recipe:
     with containers.boundary(folder, "a dataset of Minari"):
         paths = kept(list(leaves), _looked_at(folder, dataset, list(leaves))) if len(leaves) > 1 else tuple(leaves)
         longest = max((steps for _, steps in _lengths(dataset)), default=0)
-    evaluated = minari_environment.of(folder / METADATA, metadata, tuple(filter(None, paths)), longest)
+    vector = tuple(filter(None, paths))
+    obs_dim, act_dim = sum(leaves[path].shape[0] for path in paths), actions.shape[0]
+    if asked is None:
+        evaluated = minari_environment.of(folder / METADATA, metadata, vector, longest)
+    else:
+        evaluated = env.named(asked, vector, longest)
+        if evaluated.simulator:
+            env.box(evaluated.simulator, obs_dim, act_dim)
     # rewards are those of the environment that the data were recorded in
-    recorded = dataset.env_spec or dataset._eval_env_spec
+    recorded = dataset.env_spec or dataset._eval_env_spec if asked is None else None
     return Recipe(
         name,
-        sum(leaves[path].shape[0] for path in paths),
-        actions.shape[0],
+        obs_dim,
+        act_dim,
         evaluated.limit,
         evaluated.reference,
         load=partial(transitions, name, dataset, paths),
         simulator=evaluated.simulator,
         kind=recorded and kind_of(recorded.entry_point, recorded.kwargs),
         notes=evaluated.notes,
+        box=(actions.low.astype(np.float64), actions.high.astype(np.float64)),
     )
 
 
@@ -90,7 +106,17 @@ def _looked_at(folder: Path, dataset: Any, paths: list[tuple[str, ...]]) -> dict
     return {path: np.concatenate(of) for path, of in rows.items()}
 
 
-def _dataset(name: str):
+def dataset_in(folder: Path, asked: str | None = None):
+    """The dataset whose files are in a folder; `asked`: the environment the user names, if any."""
+    with packages_for(str(folder)):
+        import minari
+    _refuse_unsafe(folder, asked)
+    with containers.boundary(folder, "a dataset of Minari", "damaged or incomplete?"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return minari.MinariDataset(folder)
+
+
+def _dataset(name: str, asked: str | None = None):
     """The dataset, local or downloaded by minari."""
     with packages_for(name):
         import minari
@@ -99,13 +125,13 @@ def _dataset(name: str):
     folder = get_dataset_path(identity)
     there = (folder / "data").exists()
     if there:
-        _refuse_unsafe(folder / "data")
+        _refuse_unsafe(folder / "data", asked)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if not there:
                 minari.storage.hosting.download_dataset(identity)
-                _refuse_unsafe(folder / "data")
+                _refuse_unsafe(folder / "data", asked)
             return minari.load_dataset(identity, download=False)
     except OptionError:
         raise
@@ -118,13 +144,20 @@ def _dataset(name: str):
         ) from None
 
 
-def _refuse_unsafe(folder: Path) -> None:
-    """Look at a dataset's files before minari does, which makes the environment of one that leaves out its spaces."""
+def _refuse_unsafe(folder: Path, asked: str | None) -> None:
+    """Look at a dataset's files before minari does, which makes the environment of one that leaves out its spaces.
+
+    The environment that they name is not looked at where the user `asked` for another, or for none.
+    """
     metadata = containers.json_object(folder / METADATA)
     for key in ("observation_space", "action_space"):
         if not isinstance(metadata.get(key), str):
             raise BadFile(f"{folder / METADATA}: has no {key}; expected gymnasium's description of it")
-    minari_environment.described(folder / METADATA, metadata)
+    if asked is None:
+        try:
+            minari_environment.described(folder / METADATA, metadata)
+        except BadFile as error:
+            raise BadFile(f"{error}; --task.env none learns from it without a simulator") from None
     if metadata.get("data_format", "hdf5") == "hdf5":
         with containers.hdf5(folder / MAIN):
             pass
@@ -151,7 +184,8 @@ def transitions(name: str, dataset: Any, paths: tuple[tuple[str, ...], ...]) -> 
     if not episodes:
         raise BadFile(f"{folder}: holds no episode")
     whole: dict[str, Any] = {field: np.concatenate([rows[field] for rows in episodes]) for field in episodes[0]}
-    return checked(folder, QLearning(**whole))
+    begins = np.cumsum([0, *(len(rows["rewards"]) for rows in episodes)])[:-1]
+    return checked(folder, QLearning(**whole, begins=begins))
 
 
 def _episode(source: str, episode: Any, paths: tuple[tuple[str, ...], ...], low: np.ndarray, high: np.ndarray) -> dict:

@@ -46,14 +46,14 @@ class MinariSimulator(Simulator):
 class Evaluated:
     """How a dataset's policies are evaluated; `simulator` None where the data name no environment."""
 
-    simulator: MinariSimulator | None
+    simulator: Simulator | None
     limit: int
     reference: tuple[float, float] | None
     #: what the user has to know of it, a line each
     notes: tuple[str, ...] = ()
 
 
-def described(source: Path, metadata: Mapping[str, Any]) -> dict[str, Described]:
+def described(source: Path | str, metadata: Mapping[str, Any]) -> dict[str, Described]:
     """The environments by key: of evaluation, of recording. Raises `BadFile` for one that data may not ask."""
     return {
         key: environments.read(f"{source}: {key}", metadata[key])
@@ -62,7 +62,7 @@ def described(source: Path, metadata: Mapping[str, Any]) -> dict[str, Described]
     }
 
 
-def of(source: Path, metadata: Mapping[str, Any], parts: tuple[tuple[str, ...], ...], longest: int) -> Evaluated:
+def of(source: Path | str, metadata: Mapping[str, Any], parts: tuple[tuple[str, ...], ...], longest: int) -> Evaluated:
     """By a dataset's metadata, the parts of its observation, and the steps of its longest episode."""
     named = described(source, metadata)
     own = _own_reference(metadata)

@@ -67,6 +67,8 @@ class Recipe:
     made_after: str | None = None
     #: said before training, a line each
     notes: tuple[str, ...] = ()
+    #: bounds of the data's actions `[A]`, which policies see as [-1, 1]; None where the data have that box already
+    box: tuple[np.ndarray, np.ndarray] | None = None
 
 
 class OfflineTask(Task):
@@ -131,15 +133,19 @@ class OfflineTask(Task):
             self._data = self.recipe.load()
         return self._data
 
+    def training(self) -> QLearning:
+        """Of the data what is learned from."""
+        return self.data()
+
     def affine(self) -> Affine:
         """What is done to observations."""
         if self._affine is None:
-            self._affine = OBSERVATIONS[self.recipe.observation](self.data())
+            self._affine = OBSERVATIONS[self.recipe.observation](self.training())
         return self._affine
 
     def dataset(self) -> Transitions:
         """Transitions `[n, ...]`, float32, rewards and observations transformed as the recipe says."""
-        data, affine = self.data(), self.affine()
+        data, affine = self.training(), self.affine()
         return Transitions(
             _tensor(affine(data.observations)),
             _tensor(np.clip(data.actions, -1, 1)),

@@ -54,6 +54,8 @@ class Simulator:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     #: None: as the environment has them
     rules: Rules | None = None
+    #: bounds `[A]` that -1 and 1 stand for; None: those of the environment
+    box: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def reports_success(self) -> bool:
         """Whether it says how far an episode's task is done, as seen in one step."""
@@ -116,7 +118,7 @@ class Simulation:
         for name, value in recipe.attributes.items():
             setattr(self.env.unwrapped, name, value)
         space: Any = self.env.action_space
-        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        low, high = np.array(recipe.box or (space.low, space.high), np.float64)
         # in this form the box [-1, 1] itself is left exactly as it is
         self.centre, self.half = (high + low) / 2, (high - low) / 2
 

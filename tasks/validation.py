@@ -151,10 +151,12 @@ def doubts(data: QLearning) -> Iterator[str]:
 
 
 def first_rows(data: QLearning) -> np.ndarray:
-    """The row at which each episode begins, as IQL cuts them (ikostrikov/implicit_q_learning).
+    """The row at which each episode begins: as the source says, else as IQL cuts them (ikostrikov/implicit_q_learning).
 
-    That is the first row, and each after a terminal one or one whose next observation is not the next row's.
+    IQL begins one at the first row, and after a terminal one or one whose next observation is not the next row's.
     """
+    if data.begins is not None:
+        return data.begins
     jump = np.linalg.norm(data.observations[1:] - data.next_observations[:-1], axis=-1) > 1e-6
     return np.append(0, np.flatnonzero(jump | data.terminals[:-1]) + 1)
 

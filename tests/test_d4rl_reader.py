@@ -23,8 +23,8 @@ def steps_of(content) -> Steps:
 
 
 def same(ours: QLearning, theirs: dict[str, np.ndarray]) -> None:
-    # the next actions and the notes are ours alone
-    assert {field.name for field in dataclasses.fields(ours)} == {*theirs, "next_actions", "notes"}
+    # the next actions, the notes and where episodes begin are ours alone
+    assert {field.name for field in dataclasses.fields(ours)} == {*theirs, "next_actions", "notes", "begins"}
     for key, array in theirs.items():
         mine = getattr(ours, key)
         assert len(mine) == len(array)

@@ -78,8 +78,11 @@ def test_all_steps_are_read_with_their_next_observations(store, parts):
     assert np.flatnonzero(data.terminals).tolist() == [3]
     if parts:
         np.testing.assert_array_equal(data.observations[:, 11:], 2 * data.observations[:, :2])
-    with pytest.raises(OptionError, match="no maintained simulator"):
-        task.evaluate(lambda obs, rng: obs, SeedRng([0], "evaluate"), 1)
+    # it names no environment, so that policies are judged by the episode that is held out
+    task.prepare()
+    judged = task.evaluate(lambda obs, rng: obs[..., :3].clamp(-1, 1), SeedRng([0], "evaluate"), 1)
+    assert set(judged.metrics) == {"energy_distance"}
+    assert len(task.dataset()) + len(task.held_out().obs) == 7
 
 
 def tiny(seed):
