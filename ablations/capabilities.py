@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ablations.views import View
 from critics import BACKUPS
-from policies import POLICIES, DenoisingPolicy, ModalPolicy, PolicyConfig, TractablePolicy, VelocityPolicy
+from policies import POLICIES, DenoisingPolicy, LatentPolicy, ModalPolicy, PolicyConfig, TractablePolicy, VelocityPolicy
 from trainers.trainer import Parts
 
 
@@ -46,7 +46,8 @@ def _of_training(names: Mapping[str, str], parts: Parts) -> Iterator[str]:
             f"improvement {names['improvement']} moves the data's actions, which the behaviour model of regularizer "
             f"{names['regularizer']} must see as they are; use --regularizer bc"
         )
-    if built.improvement_only and not parts.improvement.needs_reparameterised:
+    through_samples = parts.improvement.needs_reparameterised or parts.improvement.needs_latent
+    if built.improvement_only and not through_samples:
         yield (
             f"policy {policy} trains its {built.improvement_only[0]} by Q through its samples alone, and improvement "
             f"{names['improvement']} has none; use --improvement q-max"
@@ -70,6 +71,7 @@ def _of_gradients(names: Mapping[str, str], parts: Parts) -> Iterator[str]:
     for needed, kind, what in (
         (parts.improvement.needs_denoiser, DenoisingPolicy, "denoises"),
         (parts.improvement.needs_velocity, VelocityPolicy, "follows a velocity"),
+        (parts.improvement.needs_latent, LatentPolicy, "chooses a latent"),
     ):
         if needed and not issubclass(parts.policy.builds, kind):
             yield (

@@ -3,6 +3,7 @@
 from policies.autoregressive import AutoregressiveConfig
 from policies.base import (
     DenoisingPolicy,
+    LatentPolicy,
     ModalPolicy,
     Policy,
     PolicyConfig,
@@ -24,6 +25,7 @@ from policies.normalizing_flow import NormalizingFlowConfig
 from policies.perturbed import PerturbedConfig
 from policies.sde import SDEConfig
 from policies.shortcut import ShortcutConfig
+from policies.steered import SteeredConfig
 
 POLICIES: dict[str, type[PolicyConfig]] = {
     "diffusion": DiffusionConfig,
@@ -41,11 +43,13 @@ POLICIES: dict[str, type[PolicyConfig]] = {
     "autoregressive": AutoregressiveConfig,
     "perturbed": PerturbedConfig,
     "distilled": DistilledConfig,
+    "steered": SteeredConfig,
 }
 
 __all__ = [
     "POLICIES",
     "DenoisingPolicy",
+    "LatentPolicy",
     "ModalPolicy",
     "Policy",
     "PolicyConfig",

@@ -98,6 +98,18 @@ class TransportPolicy(Policy):
         """The action each noise becomes: obs `[S, B, O]`, noise `[S, B, A]` -> `[S, B, A]`."""
 
 
+class LatentPolicy(Policy):
+    """A policy that chooses a latent, of the shape of an action, and makes an action of it that it takes as given."""
+
+    @abstractmethod
+    def latent(self, obs: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        """A latent for each observation `[S, B, A]`, differentiable, and the log-density of its choice `[S, B]`."""
+
+    @abstractmethod
+    def decode(self, obs: Tensor, latent: Tensor) -> Tensor:
+        """The action of each latent `[S, B, A]`, in [-1, 1]; no gradient reaches the parameters by it."""
+
+
 class VelocityPolicy(TransportPolicy):
     """A policy that follows a velocity from noise at t = 0 to an action at t = 1, learned on x_t = (1 - t) z + t a."""
 
@@ -172,6 +184,11 @@ class PolicyConfig(Options):
     def reparameterised(self) -> bool:
         """Whether samples of the policy so configured pass gradients to its parameters."""
         return self.builds.reparameterised
+
+    @property
+    def transports(self) -> bool:
+        """Whether the policy so configured carries noise to actions by a deterministic map."""
+        return issubclass(self.builds, TransportPolicy)
 
     @property
     def follows_average(self) -> bool:

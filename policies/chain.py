@@ -178,6 +178,11 @@ def covers(net: MLP) -> bool:
     return fused() and net.plain and (weight.is_cuda or not torch.is_autocast_enabled(weight.device.type))
 
 
+def asked_for_slope(noise: Tensor) -> bool:
+    """Whether a gradient in the noise is asked for, which chains as one operation have not."""
+    return noise.requires_grad and torch.is_grad_enabled()
+
+
 def run_through(
     net: MLP, of_x: Tensor, context: Tensor, at_time: Tensor, noise: Tensor, coefficients: Tensor, clip: float
 ) -> Tensor:

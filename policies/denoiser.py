@@ -21,11 +21,14 @@ from core.rng import Rng
 from core.time_features import FEATURES, TimeEmbedding
 from core.types import TaskSpec
 from policies import chain
-from policies.base import REDUCTIONS, DenoisingPolicy, PolicyConfig
+from policies.base import REDUCTIONS, DenoisingPolicy, PolicyConfig, TransportPolicy
 
 
-class DenoiserNetwork(DenoisingPolicy):
-    """A network over a noised action, a time and an observation, and the plan by which it is sampled."""
+class DenoiserNetwork(DenoisingPolicy, TransportPolicy):
+    """A network over a noised action, a time and an observation, and the plan by which it is sampled.
+
+    `transport` is of samplers that draw no noise after the first (`PolicyConfig.transports`).
+    """
 
     def __init__(self, config: DenoiserConfig, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]):
         super().__init__()
@@ -38,9 +41,23 @@ class DenoiserNetwork(DenoisingPolicy):
         self.net = MLP(lead, spec.act_dim + self.time.dim + spec.obs_dim, spec.act_dim, network, init)
         self.bounded = config.clip_action
 
+    #: times that the sampler draws noise after the first (n)
+    draws: int = 0
+
     @abstractmethod
     def _plan(self, config: Any) -> None:
         """Work out all that `sample` needs from the options of sampling."""
+
+    @abstractmethod
+    def _from_noise(self, obs: Tensor, noise: Tensor) -> Tensor:
+        """The actions of noise `[S, n + 1, B, A]`, by the sampler."""
+
+    def sample(self, obs: Tensor, rng: Rng) -> Tensor:
+        return self._from_noise(obs, rng.normal(self.draws + 1, obs.shape[1], self.act_dim))
+
+    def transport(self, obs: Tensor, noise: Tensor) -> Tensor:
+        assert self.config.deterministic
+        return self._from_noise(obs, noise[:, None])
 
     def predict(self, x: Tensor, time: Tensor, obs: Tensor, rng: Rng | None = None) -> Tensor:
         """x `[S, B, A]`, time `[S, B]`, obs `[S, B, O]` -> what the network says `[S, B, A]`; dropout with `rng`."""
@@ -116,3 +133,12 @@ class DenoiserConfig(PolicyConfig):
     @property
     def reparameterised(self) -> bool:
         return self.grad_steps != 0
+
+    @property
+    def transports(self) -> bool:
+        return self.deterministic
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether sampling draws no noise after the first."""
+        return True

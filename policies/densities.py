@@ -29,8 +29,12 @@ def preimage(act: Tensor, bounded: bool) -> tuple[Tensor, Tensor]:
     if not bounded:
         return act, torch.zeros_like(act[..., 0])
     raw = torch.atanh(act.clamp(-EDGE, EDGE))
-    # log(1 - tanh(u)^2), in the form that does not cancel
-    return raw, 2 * (math.log(2) - raw - F.softplus(-2 * raw)).sum(-1)
+    return raw, log_slope(raw)
+
+
+def log_slope(raw: Tensor) -> Tensor:
+    """log(1 - tanh(u)^2) at u `[..., A]`, summed over A, `[...]`, in the form that does not cancel."""
+    return 2 * (math.log(2) - raw - F.softplus(-2 * raw)).sum(-1)
 
 
 def squash(raw: Tensor, bounded: bool) -> Tensor:

@@ -110,12 +110,11 @@ class DiffusionPolicy(DenoiserNetwork):
         t, _, x, (_, _, c0, c1, _) = self._noised(act, rng)
         return (c0 * x + c1 * self.predict(x, t, obs)).clamp(-1, 1)
 
-    def sample(self, obs: Tensor, rng: Rng) -> Tensor:
-        noise = rng.normal(self.draws + 1, obs.shape[1], self.act_dim)
+    def _from_noise(self, obs: Tensor, noise: Tensor) -> Tensor:
         grad_steps = self.config.grad_steps
         free = 0 if grad_steps is None else len(self.steps) - grad_steps
         alone = self.config.sampler == CONTINUOUS or self.config.clip_steps or self.coefficients.shape[1] > 5
-        if alone or not chain.covers(self.net) or free == len(self.steps):
+        if alone or not chain.covers(self.net) or free == len(self.steps) or chain.asked_for_slope(noise):
             return self._run(self.denoiser(obs), noise)
         if free:
             with torch.no_grad():
@@ -233,7 +232,6 @@ class DiffusionConfig(DenoiserConfig):
 
     @property
     def deterministic(self) -> bool:
-        """Whether sampling draws no noise after the first."""
         return self.sampler == CONTINUOUS or (self.sampler in DETERMINISTIC and self.eta == 0)
 
     def _refuse_with_zero_terminal_snr(self) -> None:

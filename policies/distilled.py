@@ -64,7 +64,7 @@ class DistilledConfig(PolicyConfig):
         FlowConfig(),
         "policy class that is distilled",
         part="policy",
-        accepts=lambda config: issubclass(config.builds, TransportPolicy),
-        needs="a policy class that transports noise deterministically, such as flow",
+        accepts=lambda config: config.transports,
+        needs="a policy class that transports noise deterministically, such as flow, or diffusion with sampler ddim",
     )
     alpha: float = option(10.0, "weight of the distillation; FQL's ranges from 1 to 30000 over tasks", above=0)

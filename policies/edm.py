@@ -77,11 +77,11 @@ class EDMPolicy(DenoiserNetwork):
         sigma, x = self._noised(act, rng)
         return self.denoise(x, sigma, obs).clamp(-1, 1)
 
-    def sample(self, obs: Tensor, rng: Rng) -> Tensor:
-        noise = rng.normal(self.draws + 1, obs.shape[1], self.act_dim)
+    def _from_noise(self, obs: Tensor, noise: Tensor) -> Tensor:
         # a chain that is not cut short, since a step of the fused one starts in other coordinates
         whole = self.config.grad_steps in (None, self.config.sample_steps)
-        if chain.covers(self.net) and whole and self.config.sampler == "euler" and not self.config.churn:
+        fused = chain.covers(self.net) and not chain.asked_for_slope(noise)
+        if fused and whole and self.config.sampler == "euler" and not self.config.churn:
             start = self.levels[0] * self.scalings[0][2] * noise
             return self.in_box(self._fused_chain(obs, self.times, start, self.coefficients))
         return self._integrate(self._denoiser(obs), noise)
@@ -133,6 +133,10 @@ class EDMConfig(DenoiserConfig):
     rho: float = option(7.0, "spacing of the levels: 1 even, more is finer near the action", at_least=1, sampling=True)
     p_mean: float = option(-1.2, "mean of ln sigma in training")
     p_std: float = option(1.2, "deviation of ln sigma in training", above=0)
+
+    @property
+    def deterministic(self) -> bool:
+        return self.churn == 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

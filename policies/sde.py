@@ -91,8 +91,8 @@ class SDEPolicy(DenoiserNetwork):
         x, alpha, sigma, noise, _ = self.predict_noise(obs, act, rng)
         return ((x - sigma * noise) / alpha).clamp(-1, 1)
 
-    def sample(self, obs: Tensor, rng: Rng) -> Tensor:
-        return self._solve(self._denoiser(obs), obs, rng)
+    def _from_noise(self, obs: Tensor, noise: Tensor) -> Tensor:
+        return self._solve(self._denoiser(obs), noise[:, 0])
 
     def guided_sample(
         self,
@@ -116,10 +116,9 @@ class SDEPolicy(DenoiserNetwork):
             # the clean action moves by sigma^2 / alpha times the slope, as in `samplers.guided`
             return noise - sigma * scale * slope
 
-        return self._solve(guided, obs, rng)
+        return self._solve(guided, rng.normal(1, obs.shape[1], self.act_dim)[:, 0])
 
-    def _solve(self, denoiser: Denoiser, obs: Tensor, rng: Rng) -> Tensor:
-        noise = rng.normal(1, obs.shape[1], self.act_dim)[:, 0]
+    def _solve(self, denoiser: Denoiser, noise: Tensor) -> Tensor:
         with torch.no_grad():
             return self.in_box(dpm_solver.solve(self._clipped(denoiser), self.groups, noise))
 

@@ -68,6 +68,8 @@ def should_move(trainer: Trainer, names: dict[str, str], data: Transitions) -> s
         expected |= reached(policy, policy.sample(batch.obs, rng))
     if improvement.needs_denoiser:
         expected |= reached(policy, policy.predict_clean(batch.obs, batch.act, rng))
+    if improvement.needs_latent:
+        expected |= reached(policy, policy.latent(batch.obs, rng)[0])
     if improvement.needs_velocity:
         expected |= reached(policy, policy.bc_loss(batch.obs, batch.act, rng))
     return expected

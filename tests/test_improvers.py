@@ -14,7 +14,7 @@ from trainers.trainer import Parts
 
 DATA = make_dataset()
 #: improvement -> the policy class it is tried with
-POLICY = {"adjoint": "flow"}
+POLICY = {"adjoint": "flow", "latent-q": "steered"}
 LEARNING = [name for name, config in IMPROVEMENTS.items() if config.learns]
 
 

@@ -11,7 +11,7 @@ from builders import SMALL, SPEC, double_rng, generators, make_trainer, small_co
 from core.networks import MLP
 from core.rng import SeedRng, seed_generator
 from core.types import Transitions
-from policies import POLICIES, ModalPolicy, TractablePolicy, TransportPolicy
+from policies import POLICIES, LatentPolicy, ModalPolicy, TractablePolicy, TransportPolicy, VelocityPolicy
 from policies.gaussian import GaussianConfig
 
 SEEDS = (0, 1)
@@ -166,7 +166,9 @@ class TestGaussian:
     [
         (TractablePolicy, {"gaussian", "mixture", "normalizing-flow", "autoregressive"}),
         (ModalPolicy, {"gaussian", "mixture", "deterministic", "normalizing-flow", "autoregressive"}),
-        (TransportPolicy, {"flow", "normalizing-flow", "shortcut", "mean-flow"}),
+        (TransportPolicy, {"flow", "normalizing-flow", "shortcut", "mean-flow", "diffusion", "edm", "sde"}),
+        (VelocityPolicy, {"flow"}),
+        (LatentPolicy, {"steered"}),
     ],
 )
 def test_what_a_class_can_do_is_its_type(capability, names):

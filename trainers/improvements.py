@@ -22,6 +22,7 @@ from policies.base import DenoisingPolicy, Policy
 from trainers.adjoint import AdjointMatching
 from trainers.edits import EditData
 from trainers.guidance import ActionGradient, ScoreMatching, SoftGuidance
+from trainers.latent import LatentQ
 from trainers.terms import ActorTerms, Improvement
 
 __all__ = ["IMPROVEMENTS", "ActorTerms", "Improvement"]
@@ -218,5 +219,6 @@ IMPROVEMENTS: dict[str, type[Improvement]] = {
     "action-gradient": ActionGradient,
     "edit-data": EditData,
     "adjoint": AdjointMatching,
+    "latent-q": LatentQ,
     "none": NoImprovement,
 }

@@ -58,6 +58,8 @@ class Improvement(Options):
     needs_denoiser: ClassVar[bool] = False
     #: whether it asks for the velocity of a flow from noise to actions
     needs_velocity: ClassVar[bool] = False
+    #: whether it asks for the policy's choice of a latent
+    needs_latent: ClassVar[bool] = False
     #: whether it has parameters of its own, trained beside the policy
     learns: ClassVar[bool] = False
     #: whether the regularizer sees other actions than the data's

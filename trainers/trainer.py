@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from core.fusion import passes
 from core.rng import Rng, beside, seed_generator
+from core.tracking import untracked
 from core.types import TaskSpec, Transitions
 from critics.backups import Backup, ValueBackup
 from critics.ensemble import Critic, Critics
@@ -29,7 +30,7 @@ from policies.base import Policy
 from trainers.annealing import Annealing
 from trainers.common import RecordedRng
 from trainers.descent import descend
-from trainers.optim import ReplicaAdam, frozen_copy, stepped, untracked
+from trainers.optim import ReplicaAdam, frozen_copy, stepped
 from trainers.penalty import Total
 from trainers.regularizers import Regularizer
 from trainers.settings import ORDERS, Due, Parts, TrainerConfig
