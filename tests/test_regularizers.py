@@ -59,7 +59,7 @@ def with_behaviour(name, behaviour=None):
     config = REGULARIZERS[name]
     if "behaviour" not in {field.name for field in dataclasses.fields(config)}:
         return config()
-    if name == "score":
+    if name in ("score", "trust-region"):
         return config(behaviour=DiffusionConfig())
     against = {} if name == "kl" else {"against": "behaviour"}
     return config(behaviour=behaviour or GaussianConfig(), **against)
@@ -347,7 +347,7 @@ def test_every_regularizer_trains_every_policy_class_it_can(name, policy):
     assert (record["actor_grad_norm"] > 0).all()
 
 
-@pytest.mark.parametrize("name", ["mmd", "energy-distance", "kl", "score"])
+@pytest.mark.parametrize("name", ["mmd", "energy-distance", "kl", "score", "trust-region"])
 def test_a_regularizer_with_parameters_keeps_replicas_apart(name):
     def parameters(seeds):
         config = with_behaviour(name)

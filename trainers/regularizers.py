@@ -13,6 +13,7 @@ from policies.base import REDUCTIONS, Policy, over_dimensions
 from trainers.divergences import KL, MMD, EnergyDistance
 from trainers.penalty import Penalty, PlainRegularizer, Regularizer, RegularizerConfig
 from trainers.scores import Score
+from trainers.trust import TrustRegion
 
 __all__ = ["REGULARIZERS", "NoRegularizer", "OwnBC", "Penalty", "Regularizer", "RegularizerConfig", "SquaredError"]
 
@@ -57,5 +58,6 @@ REGULARIZERS: dict[str, type[RegularizerConfig]] = {
     "energy-distance": EnergyDistance,
     "kl": KL,
     "score": Score,
+    "trust-region": TrustRegion,
     "none": NoRegularizer,
 }
