@@ -20,12 +20,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from ablations import claims, comparison, joining, sense, suite
-from ablations.cli import parse, parse_reading
-from ablations.listing import listing
+from ablations.command.cli import parse, parse_reading
+from ablations.command.listing import listing
+from ablations.experiment import conduct
+from ablations.plan import sense
 from ablations.record import verify
+from ablations.report import joining, suite
+from ablations.report.table import heading
 from ablations.run import compiling, interrupts
-from ablations.table import heading
 from core.options import OptionError
 
 #: what `--aggregate` and `--join` do instead of training
@@ -78,18 +80,18 @@ def _carry_out(arguments: Sequence[str]) -> int:
 def _train(arguments: Sequence[str]) -> int:
     command = parse(arguments)
     if command.describe:
-        print(comparison.describe(command.runs))
+        print(conduct.describe(command.runs))
         return 0
     for line in [*command.left_out, *sense.lines_of(command.runs)]:
         print(line, file=sys.stderr)
-    claims.claim(command.runs, command.out, command.study)
+    conduct.claim(command.runs, command.out, command.study)
     note = compiling.fuse_if_it_pays(command.compile, command.runs, command.device)
     if note:
         print(note, file=sys.stderr)
     # said now: what is killed goes on by this name
     print(f"results go to {command.out}", file=sys.stderr)
     try:
-        ended = comparison.carry_out(
+        ended = conduct.carry_out(
             command.runs,
             command.out,
             command.device,

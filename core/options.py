@@ -111,3 +111,8 @@ def dashed(error: OptionError) -> str:
     """The message, with the option it starts with as it is written on the command line."""
     option, _, rest = str(error).partition(" ")
     return f"{option.replace('_', '-')} {rest}"
+
+
+def label_of(key: str, value: Any) -> str:
+    """What a run's label says of an option by which it differs: `,policy.T=5`."""
+    return f",{flag_of(key)[2:]}={written(value)}"

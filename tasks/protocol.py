@@ -2,7 +2,7 @@
 
 Rows are those of the released code (Zhendong-Wang/Diffusion-Policies-for-Offline-RL [d871f5c], main.py). An epoch is
 1000 steps; the learning rate is the policy's, the critic's is 3e-4 throughout. What "the score" of a run is:
-`ablations.protocols`.
+`ablations.analysis.protocols`.
 """
 
 from __future__ import annotations

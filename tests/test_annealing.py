@@ -6,7 +6,8 @@ import pytest
 import torch
 from builders import double_rng, make_dataset, make_trainer, small_config
 
-from ablations.config import Request, make_run
+from ablations.plan.config import make_run
+from ablations.plan.request import Request
 from core import fusion
 from trainers import checkpoint
 from trainers.annealing import ANNEALINGS, as_released, cosine

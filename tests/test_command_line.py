@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ablations.cli import parse
-from ablations.parts import CHOICES
-from ablations.presets import PRESETS
-from ablations.studies import STUDIES
+from ablations.command.cli import parse
+from ablations.plan.parts import CHOICES
+from ablations.plan.presets import PRESETS
+from ablations.plan.studies import STUDIES
 from run_ablation import main
 from trainers import SELECTIONS
 

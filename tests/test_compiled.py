@@ -11,7 +11,7 @@ import test_replicas
 import torch
 from builders import double_rng, generators, improvement_of, make_dataset, make_trainer, relative_error, small_config
 
-from ablations.cli import parse
+from ablations.command.cli import parse
 from ablations.run import compiling
 from core import fusion, native, network_pass
 from core.networks import NetworkConfig

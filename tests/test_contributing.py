@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.results import read_config
+from ablations.record.results import read_config
 from policies import POLICIES
 from run_ablation import main
 from trainers import REGULARIZERS

@@ -10,9 +10,9 @@ import torch
 from builders import SPEC, make_dataset
 from torch import Tensor
 
-from ablations.capabilities import refusal
-from ablations.parts import CHOICES, build_part
-from ablations.views import View
+from ablations.plan.capabilities import refusal
+from ablations.plan.parts import CHOICES, build_part
+from ablations.plan.views import View
 from core.networks import NetworkConfig
 from core.rng import SeedRng
 from core.types import Transitions

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from records import written
 
-from ablations import results, statistics
-from ablations.cli import parse
+from ablations.analysis import statistics
+from ablations.command.cli import parse
 from ablations.figures import curves, drawing, sweep
+from ablations.record import results
 from core.options import OptionError
 from run_ablation import main
 

@@ -17,7 +17,7 @@ import pytest
 from damages import DRAWN, FIXED
 from records import written
 
-from ablations import results
+from ablations.record import results
 from ablations.record.integrity import FILES, UNREADABLE, bound, read_json, write_json
 from run_ablation import main
 

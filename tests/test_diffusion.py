@@ -11,7 +11,7 @@ import pytest
 import torch
 from builders import SMALL, SPEC, double_rng, generators, make_dataset, make_trainer
 
-from ablations.cli import parse
+from ablations.command.cli import parse
 from core import fusion
 from core.options import OptionError
 from core.rng import SeedRng

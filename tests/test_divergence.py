@@ -13,8 +13,8 @@ from builders import improvement_of, make_dataset
 from records import assert_same_run
 from test_compiled import needs_compiler
 
-from ablations import progress, results
-from ablations.run import judging
+from ablations.record import results
+from ablations.run import judging, progress
 from ablations.run.halting import Halting
 from ablations.run.q_range import QRange
 from core.rng import seed_generator

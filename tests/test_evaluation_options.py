@@ -9,7 +9,7 @@ import pytest
 import torch
 from d4rl_builders import arrays, save
 
-from ablations.cli import parse
+from ablations.command.cli import parse
 from core.rng import SeedRng
 from run_ablation import main
 from tasks import make_task

@@ -12,7 +12,7 @@ import torch
 from builders import SPEC, make_batch, make_trainer, small_config
 from scipy import stats
 
-from ablations.cli import parse
+from ablations.command.cli import parse
 from core.rng import SeedRng
 from critics import BACKUPS
 from critics.ensemble import Critics

@@ -1,6 +1,7 @@
 """Each named method against its losses written plainly: one seed, loops over heads, float64, from the paper.
 
-The preset is built as the data in ablations/presets.py say and takes one step with a vanishing learning rate, so that
+The preset is built as the data in `ablations/plan/presets.py` say
+and takes one step with a vanishing learning rate, so that
 all it records is of the parameters it began with. Beside it, the losses of the same step are written out here, from
 a copy of the networks and the same draws, and must agree: the values, and the norms of the gradients, which tell
 where a gradient was to be stopped. `DRAW` comes in the order in which the trainer draws.
@@ -16,8 +17,8 @@ import torch
 from builders import SMALL, SPEC, double_rng, make_dataset
 from plain import CVAE, net, plain, q, q_min
 
-from ablations.parts import CHOICES, FIXED
-from ablations.presets import PRESETS
+from ablations.plan.parts import CHOICES, FIXED
+from ablations.plan.presets import PRESETS
 from policies import POLICIES
 from policies.base import DenoisingPolicy
 from trainers import SELECTIONS

@@ -6,7 +6,7 @@ import matplotlib as mpl
 import pytest
 from records import written
 
-from ablations import report
+from ablations.report import showing
 from run_ablation import main
 
 RUN = "--policy gaussian --bc-only --network.hidden 8 --network.depth 1 --trainer.batch 8".split()
@@ -40,8 +40,8 @@ def test_a_figure_that_fails_is_a_line_beside_the_table(failure, tmp_path, monke
     def fail(*of):
         raise failure
 
-    monkeypatch.setitem(report.FIGURES, "samples", fail)
-    monkeypatch.setattr("ablations.suite.draw_profiles", fail)
+    monkeypatch.setitem(showing.FIGURES, "samples", fail)
+    monkeypatch.setattr("ablations.report.suite.draw_profiles", fail)
     out = tmp_path / "out"
     for command in ([*RUN, "--out", str(out)], [*two_tasks(tmp_path), "--out", str(tmp_path / "both")]):
         assert main(command) == 1

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ablations.figures import frontier
-from ablations.studies import STUDIES
+from ablations.plan.studies import STUDIES
 from run_ablation import main
 from tasks import ground
 

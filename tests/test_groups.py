@@ -8,9 +8,9 @@ import torch
 from builders import SPEC, make_dataset, make_trainer, small_config
 from records import assert_same_run
 
-from ablations import memory, runner
-from ablations.cli import parse
-from ablations.results import read_config
+from ablations.command.cli import parse
+from ablations.record.results import read_config
+from ablations.run import memory, runner
 from core.rng import SeedRng
 from run_ablation import main
 from tasks import bandits

@@ -6,7 +6,7 @@ import pytest
 import torch
 from builders import SMALL, SPEC, double_rng, make_dataset
 
-from ablations.parts import build_part
+from ablations.plan.parts import build_part
 from critics import BACKUPS, CriticConfig
 from policies import POLICIES
 from trainers import IMPROVEMENTS, REGULARIZERS, Trainer, TrainerConfig, checkpoint

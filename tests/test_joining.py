@@ -11,7 +11,7 @@ import pytest
 import torch
 from records import assert_same_run, written
 
-from ablations import results
+from ablations.record import results
 from ablations.record.integrity import write_json
 from run_ablation import main
 

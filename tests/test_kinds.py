@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ablations import sense
-from ablations.cli import parse
-from ablations.protocols import TOP_K, published_top_k
+from ablations.analysis.protocols import TOP_K, published_top_k
+from ablations.command.cli import parse
+from ablations.plan import sense
 from tasks import make_task, task_names
 from tasks.collect import local
 from tasks.d4rl_names import D4RL

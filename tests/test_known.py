@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ablations.cli import parse
+from ablations.command.cli import parse
 from ablations.figures import samples
 from core.rng import SeedRng
 from run_ablation import main

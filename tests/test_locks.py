@@ -18,9 +18,10 @@ import pandas as pd
 import pytest
 from records import assert_same_run
 
-from ablations import claims, report, runner
-from ablations.cli import parse
-from ablations.run.directories import new_directory
+from ablations.command.cli import parse
+from ablations.record.directories import new_directory
+from ablations.report import showing
+from ablations.run import claims, runner
 from core import locks
 from run_ablation import main
 
@@ -162,7 +163,7 @@ def test_what_another_process_began_since_the_command_looked_is_seen(tmp_path, m
 def test_no_run_comes_while_figures_are_drawn(tmp_path, monkeypatch):
     out = tmp_path / "out"
     assert run(out, PAIR) == 0
-    drawing, seen = report.FIGURES["samples"], []
+    drawing, seen = showing.FIGURES["samples"], []
 
     def come() -> None:
         with new_directory(out / "late", locks.alone(out)) as partial:
@@ -175,7 +176,7 @@ def test_no_run_comes_while_figures_are_drawn(tmp_path, monkeypatch):
         drawing(*of)
 
     comes = threading.Thread(target=come)
-    monkeypatch.setitem(report.FIGURES, "samples", slow)
+    monkeypatch.setitem(showing.FIGURES, "samples", slow)
     assert run(out, PAIR) == 0
     comes.join()
     assert seen == [False]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ablations.budget import Budget
-from ablations.methods_table import table
+from ablations.command.methods_table import table
+from ablations.plan.budget import Budget
 from core.options import written
 from tasks.transforms import TransformConfig
 from trainers import TrainerConfig
@@ -33,5 +33,5 @@ def test_every_default_is_there_with_its_reason(part, config):
 
 
 def test_every_preset_is_there_as_it_is():
-    """`python -m ablations.methods_table` makes it anew."""
+    """`python -m ablations.command.methods_table` makes it anew."""
     assert f"\n{table()}\n" in PAGE

@@ -11,7 +11,7 @@ import torch
 from builders import make_dataset, make_trainer, relative_error, small_config
 from test_compiled import needs_compiler
 
-from ablations.cli import parse
+from ablations.command.cli import parse
 from ablations.run import compiling
 from core import fusion, native, network_pass
 from core.options import OptionError

@@ -6,10 +6,11 @@ import dataclasses
 
 import pytest
 
-from ablations.config import Request, make_run
-from ablations.parts import CHOICES
-from ablations.preset import PARTS
-from ablations.presets import PRESETS
+from ablations.plan.config import make_run
+from ablations.plan.parts import CHOICES
+from ablations.plan.preset import PARTS
+from ablations.plan.presets import PRESETS
+from ablations.plan.request import Request
 from critics import BACKUPS
 from tasks.transforms import TransformConfig
 from trainers import SELECTIONS

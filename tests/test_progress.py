@@ -8,8 +8,10 @@ import json
 import pytest
 import torch
 
-from ablations import comparison, memory, progress, results, runner
-from ablations.report import Shown
+from ablations.record import results
+from ablations.report import showing
+from ablations.report.showing import Shown
+from ablations.run import memory, progress, runner
 from run_ablation import main
 from trainers.trainer import Trainer
 
@@ -28,7 +30,7 @@ COMMANDS = {
 def at_every_stride(monkeypatch):
     """And no figures, which are drawn of the files compared here."""
     monkeypatch.setattr(progress, "EVERY", 0.0)
-    monkeypatch.setattr(comparison, "report", lambda *rest: Shown(""))
+    monkeypatch.setattr(showing, "show", lambda *rest: Shown(""))
 
 
 def cut_off(monkeypatch, calls: int, error: BaseException) -> None:
@@ -101,7 +103,7 @@ def test_what_fails_after_training_leaves_the_run(tmp_path, monkeypatch, capsys)
             raise failure
 
         with monkeypatch.context() as patch:
-            patch.setattr(comparison, "report", fail)
+            patch.setattr(showing, "show", fail)
             if isinstance(failure, RuntimeError):
                 with pytest.raises(RuntimeError):
                     main(command)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.protocols import SELECTION_PROTOCOLS, History, early_stop
+from ablations.analysis.protocols import SELECTION_PROTOCOLS, History, early_stop
 from tasks import make_task
 from tasks.d4rl_names import D4RL
 from tasks.protocol import DIFFUSION_QL

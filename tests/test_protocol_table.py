@@ -11,11 +11,12 @@ import torch
 from builders import double_rng, make_dataset, make_trainer, small_config
 from records import written
 
-from ablations import protocols, results
+from ablations.analysis import protocols
+from ablations.analysis.statistics import summarise
+from ablations.record import results
 from ablations.record.integrity import write_json
+from ablations.report.table import table
 from ablations.run.halting import Halting
-from ablations.statistics import summarise
-from ablations.table import table
 from run_ablation import main
 
 

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import written
 
-from ablations import results
-from ablations.record import form, integrity
+from ablations.record import form, integrity, results
 from ablations.record.integrity import write_json
 from run_ablation import main
 

@@ -14,8 +14,9 @@ import pytest
 from parity.methods import METHODS
 from parity.methods.srpo import DECAY
 
-from ablations.config import Request, make_run
-from ablations.presets import PRESETS
+from ablations.plan.config import make_run
+from ablations.plan.presets import PRESETS
+from ablations.plan.request import Request
 from core.networks import NetworkConfig
 from core.options import Options
 

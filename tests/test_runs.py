@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
-from ablations import results, runner
-from ablations.studies import STUDIES
+from ablations.plan.studies import STUDIES
+from ablations.record import results
+from ablations.run import runner
 from run_ablation import main
 from trainers.trainer import Trainer
 

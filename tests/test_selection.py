@@ -7,7 +7,7 @@ import torch
 from builders import SMALL, SPEC, double_rng, generators, small_config
 from torch import nn
 
-from ablations.views import make_views
+from ablations.plan.views import make_views
 from critics import CriticConfig, Critics
 from policies import POLICIES
 from policies.base import DenoisingPolicy

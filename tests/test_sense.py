@@ -8,11 +8,12 @@ from builders import double_rng, make_batch, make_trainer, small_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations import sense
-from ablations.cli import parse
-from ablations.config import Request, make_run
-from ablations.presets import PRESETS
-from ablations.studies import STUDIES
+from ablations.command.cli import parse
+from ablations.plan import sense
+from ablations.plan.config import make_run
+from ablations.plan.presets import PRESETS
+from ablations.plan.request import Request
+from ablations.plan.studies import STUDIES
 from core.options import OptionError
 from critics import BACKUPS
 from run_ablation import main

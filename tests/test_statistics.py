@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
-from ablations import statistics
-from ablations.table import format_interval, table
+from ablations.analysis import statistics
+from ablations.analysis.statistics import format_interval
+from ablations.report.table import table
 
 
 def test_t_interval_is_the_textbooks():

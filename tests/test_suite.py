@@ -10,8 +10,10 @@ import pytest
 from records import written
 from scipy.stats import mannwhitneyu
 
-from ablations import aggregates, results, suite
+from ablations.analysis import aggregates
+from ablations.record import results
 from ablations.record.integrity import write_json
+from ablations.report import suite
 from run_ablation import main
 
 #: two tasks of four seeds

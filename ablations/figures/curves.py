@@ -8,8 +8,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import EngFormatter
 
-from ablations import results
 from ablations.figures.drawing import colors_of, grid, legend_above, save
+from ablations.record import results
 
 
 def draw_curves(directory: Path, summary: pd.DataFrame, path: Path) -> None:

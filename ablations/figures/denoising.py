@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from ablations import statistics
+from ablations.analysis import statistics
+from ablations.analysis.statistics import format_interval
 from ablations.figures.drawing import grid, lines, save, ticks
-from ablations.results import read_config, run_directories
-from ablations.table import format_interval
+from ablations.record.results import read_config, run_directories
 
 
 def draw_denoising(directory: Path, summary: pd.DataFrame, path: Path) -> None:

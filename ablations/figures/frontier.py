@@ -11,10 +11,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from ablations import statistics
-from ablations.crossing import label_of
+from ablations.analysis import statistics
 from ablations.figures.drawing import colors_of, grid, legend_above, save
-from ablations.results import load_samples, read_config, run_directories, swept
+from ablations.record.results import load_samples, read_config, run_directories, swept
+from core.options import label_of
 
 #: (option, what a panel's title calls it): each value of these has a panel of its own
 PANELS = {"task.reward": "reward", "critic.source": "critic"}

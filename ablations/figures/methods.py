@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from ablations import statistics
+from ablations.analysis import statistics
 from ablations.figures.drawing import HEADLINE, colors_of, grid, legend_above, save
-from ablations.results import load_metrics, read_config, run_directories
+from ablations.record.results import load_metrics, read_config, run_directories
 
 
 def draw_methods(directory: Path, summary: pd.DataFrame, path: Path) -> None:

@@ -11,10 +11,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 
-from ablations import statistics
+from ablations.analysis import statistics
+from ablations.analysis.statistics import format_interval
 from ablations.figures.drawing import GREY, colors_of, grid, save
-from ablations.results import load_samples, names_of, read_config, run_directories
-from ablations.table import format_interval
+from ablations.record.results import load_samples, names_of, read_config, run_directories
 from tasks.bandits import CENTRES, RADIUS
 
 #: metrics written under each panel, with the digits worth reading

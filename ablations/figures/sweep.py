@@ -9,10 +9,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from ablations import statistics
-from ablations.crossing import label_of
+from ablations.analysis import statistics
 from ablations.figures.drawing import HEADLINE, colors_of, grid, legend_above, save, ticks
-from ablations.results import read_config, run_directories, swept
+from ablations.record.results import read_config, run_directories, swept
+from core.options import label_of
 
 
 def draw_sweep(directory: Path, summary: pd.DataFrame, path: Path) -> None:

@@ -7,8 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ablations import results
-from ablations.record import integrity
+from ablations.record import integrity, results
 from core.options import OptionError
 from trainers import checkpoint
 

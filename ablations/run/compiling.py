@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ablations.config import RunConfig
+from ablations.plan.config import RunConfig
 from core import fusion, native
 from core.options import OptionError
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ablations.config import RunConfig
-from ablations.views import View
+from ablations.plan.config import RunConfig
+from ablations.plan.views import View
 from core import fusion
 from core.rng import Rng, SeedRng, seed_generator
 from policies import Policy

@@ -11,7 +11,7 @@ import sys
 from torch import Tensor
 from tqdm import tqdm
 
-from ablations.config import RunConfig
+from ablations.plan.config import RunConfig
 from core.types import Transitions
 
 #: the record of the mean target of each seed's batch, `[S]` (trainers/trainer.py)

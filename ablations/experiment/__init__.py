@@ -1,0 +1,1 @@
+"""From complete runs to a directory that holds and shows them: trained, evaluated, drawn."""

@@ -1,0 +1,1 @@
+"""What is to be made: tasks, parts, presets, studies and budgets, crossed into complete runs."""
