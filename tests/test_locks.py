@@ -19,6 +19,7 @@ import pytest
 from records import assert_same_run
 
 from ablations.command.cli import parse
+from ablations.experiment import conduct
 from ablations.record.directories import new_directory
 from ablations.report import showing
 from ablations.run import claims, runner
@@ -154,7 +155,7 @@ def test_what_another_process_began_since_the_command_looked_is_seen(tmp_path, m
     out = tmp_path / "out"
     assert run(out, PAIR) == 0
     before = {path: path.read_bytes() for path in out.rglob("*.*")}
-    monkeypatch.setattr(claims, "claim", lambda *of: None)
+    monkeypatch.setattr(conduct, "claim", lambda *of: None)
     assert run(out, other) == 2
     assert f"--out {out}" in capsys.readouterr().err.splitlines()[-1]
     assert before == {path: path.read_bytes() for path in out.rglob("*.*")}

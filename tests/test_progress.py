@@ -179,7 +179,7 @@ def test_what_is_not_its_own_is_not_taken_up(change, tmp_path, monkeypatch, caps
     if change == "options":
         command += ["--trainer.lr", "1e-3"]
     elif change == "code":
-        monkeypatch.setattr(runner.results, "_git_revision", lambda: "another")
+        monkeypatch.setattr("ablations.record.environment._git_revision", lambda: "another")
     elif change == "broken":
         for ending in ("progress", "previous"):
             (tmp_path / "out" / f".gaussian-bc.0.{ending}").write_bytes(b"half of it")
