@@ -42,7 +42,7 @@ def make_trainer(
     parts = Parts(
         policy=policy,
         regularizer=REGULARIZERS["bc"](),
-        improvement=IMPROVEMENTS[improvement](),
+        improvement=IMPROVEMENTS[improvement]() if isinstance(improvement, str) else improvement,
         backup=BACKUPS["clipped-double-q"](),
         critic=CriticConfig(),
         network=SMALL,
