@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ablations.plan.parts import build_part
 from core.networks import NetworkConfig
 from core.rng import SeedRng, seed_generator
 from core.types import TaskSpec, Transitions
@@ -21,6 +22,9 @@ SPEC = TaskSpec("test", obs_dim=4, act_dim=3)
 SMALL = NetworkConfig(hidden=16, depth=2)
 #: a step of the policy and of what its regularizer owns, and of nothing else
 POLICY_ALONE = Due(critic=False, policy=True, target_policy=0.0, target_critic=False)
+
+#: the policy class that an improvement is for, where it is for one
+POLICY_OF = {"adjoint": "flow", "latent-q": "steered"}
 
 
 class SampledPolicy(Policy):
@@ -42,7 +46,7 @@ def make_trainer(
     parts = Parts(
         policy=policy,
         regularizer=REGULARIZERS["bc"](),
-        improvement=IMPROVEMENTS[improvement]() if isinstance(improvement, str) else improvement,
+        improvement=build_part("improvement", IMPROVEMENTS[improvement], {}, {}, {}),
         backup=BACKUPS["clipped-double-q"](),
         critic=CriticConfig(),
         network=SMALL,

@@ -175,6 +175,27 @@ class Flow:
             x = x + 0.1 * self.velocity(x, torch.full((len(s),), i / 10, dtype=torch.float64), s)
         return x.clamp(-1, 1)
 
+    def sample(self, s, draws):
+        return self.transport(s, next(draws))
+
+
+class Steered:
+    """A squashed Gaussian over the noise of a flow."""
+
+    def __init__(self, policy):
+        self.base, self.actor, self.scale = Flow(policy.base), policy.actor, policy.config.scale
+
+    def loss(self, s, a, draws):
+        return self.base.loss(s, a, draws)
+
+    def latent(self, s, draws):
+        mean, log_std = net(self.actor, s).chunk(2, -1)
+        normal = torch.distributions.Normal(mean, log_std.clamp(-5, 2).exp())
+        raw = mean + normal.stddev * next(draws)
+        density = torch.distributions.TransformedDistribution(normal, [torch.distributions.TanhTransform(cache_size=1)])
+        squashed = density.transforms[0](raw)
+        return self.scale * squashed, density.log_prob(squashed).sum(-1)
+
 
 class Distilled:
     """FQL's student, alpha = 10."""
@@ -257,6 +278,7 @@ PLAIN = {
     "PerturbedPolicy": Perturbed,
     "FlowPolicy": Flow,
     "DistilledPolicy": Distilled,
+    "SteeredPolicy": Steered,
     "EDMPolicy": EDM,
     "ConsistencyPolicy": Consistency,
 }

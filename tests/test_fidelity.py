@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 
 import pytest
 import torch
 from builders import SMALL, SPEC, double_rng, make_dataset
-from plain import CVAE, net, plain, q, q_min
+from plain import CVAE, EDM, Flow, net, plain, q, q_min
 
 from ablations.plan.parts import CHOICES, FIXED
 from ablations.plan.presets import PRESETS
@@ -61,7 +62,7 @@ def one_seed(parts: Parts, config: TrainerConfig, needs_critic: bool) -> Trainer
     """Its targets apart from the networks they follow, so that taking one for the other shows."""
     trainer = Trainer(parts, config, SPEC, [0], needs_critic=needs_critic, dtype=torch.float64)
     generator = torch.Generator().manual_seed(1)
-    for module in (trainer.target_critic, trainer.target_policy):
+    for module in (trainer.target_critic, trainer.target_policy, getattr(trainer.improvement, "average", None)):
         for parameter in module.parameters() if module is not None else ():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
     return trainer
@@ -248,6 +249,80 @@ def edp(t, b, draws):
     return record | {"regularizer": loss, "bonus": bonus, "actor_loss": loss + bonus}
 
 
+def pessimistic(values):
+    """Mean of the heads less half their deviation, over their number."""
+    values = torch.stack(values)
+    mean = sum(values) / len(values)
+    return mean - 0.5 * (sum((v - mean) ** 2 for v in values) / len(values)).sqrt()
+
+
+def tuned(t, b, draws, form):
+    """QAM, or BAM with `form`, over ten steps of 0.1: see trainers/adjoint.py for what is written out here."""
+    policy, base, mean = plain(t.policy), Flow(t.improvement.behaviour), Flow(t.improvement.average)
+    record = temporal_difference(t, b, pessimistic(q(t.target_critic, b.next_obs, policy.sample(b.next_obs, draws))))
+    own, noise = base.loss(b.obs, b.act, draws).mean(), next(draws)
+    x, path, cost = noise[0], [], 0.0
+    sigma = [math.sqrt(2 * (1 - i / 10 + 0.1) / (i / 10 + 0.1)) for i in range(10)]
+    times = [torch.full((len(b.obs),), i / 10).double() for i in range(11)]
+    for i in range(10):
+        path.append(x)
+        v = policy.velocity(x, times[i], b.obs)
+        if i < 9:
+            cost = cost + 2 * ((v - mean.velocity(x, times[i], b.obs)) ** 2).sum(-1) / sigma[i] ** 2
+            x = x + 0.1 * (2 * v - x / (i / 10 + 0.1)) + math.sqrt(0.1) * sigma[i] * noise[i + 1]
+        else:
+            x = x + 0.1 * mean.velocity(x, times[i], b.obs)
+    if form == "backprop":
+        bonus = (cost - pessimistic(q(t.critic, b.obs, x))).mean()
+    else:
+        end, bonus = x.detach().requires_grad_(), 0.0
+        values = q(t.target_critic, b.obs, end.clamp(-1, 1))
+        (g,) = torch.autograd.grad(-sum(values).sum() / len(values), end)
+        for i in reversed(range(10)):
+            x = path[i].detach().requires_grad_()
+            (pulled,) = torch.autograd.grad(2 * mean.velocity(x, times[i + 1], b.obs) - x / (i / 10 + 0.1), x, g)
+            g, x = g + 0.1 * pulled, x.detach()
+            control = policy.velocity(x, times[i], b.obs) - mean.velocity(x, times[i], b.obs).detach()
+            bonus = bonus + ((2 * control / sigma[i] + sigma[i] * g) ** 2).sum(-1).mean()
+    return record | {"regularizer": 0 * own, "bonus": bonus, "actor_loss": bonus, "improvement_own": own}
+
+
+def qam(t, b, draws):
+    return tuned(t, b, draws, "lean")
+
+
+def bam(t, b, draws):
+    return tuned(t, b, draws, "backprop")
+
+
+def dsrl(t, b, draws):
+    """alpha log pi(z) - mean Q_z(z) with alpha = 1 at first, and Q_z of each head towards Q at the average's action."""
+    policy, base = plain(t.policy), Flow(t.target_policy.base)
+    act = base.transport(b.next_obs, policy.latent(b.next_obs, draws)[0])
+    record = temporal_difference(t, b, pessimistic(q(t.target_critic, b.next_obs, act)))
+    loss = policy.loss(b.obs, b.act, draws).mean()
+    z, log_prob = policy.latent(b.obs, draws)
+    bonus = (log_prob - sum(q(t.improvement.critic, b.obs, z)) / 10).mean()
+    w = next(draws)
+    pairs = zip(q(t.improvement.critic, b.obs, w), q(t.critic, b.obs, base.transport(b.obs, w)), strict=True)
+    own = sum(((a - v.detach()) ** 2).mean() for a, v in pairs) / 10 + (-log_prob.detach() + 1.5).mean()
+    return record | {"regularizer": loss, "bonus": bonus, "actor_loss": loss + bonus, "improvement_own": own}
+
+
+def dtql(t, b, draws):
+    """5 L_EDM(pi(s)) - E min_k Q_k, with IQL's critic."""
+    record, policy, behaviour = value_learning(t, b), plain(t.policy), EDM(t.regularizer.behaviour)
+    trust = behaviour.loss(b.obs, policy.sample(b.obs, draws), draws).mean()
+    own = behaviour.loss(b.obs, b.act, draws).mean()
+    bonus = -q_min(t.critic, b.obs, policy.sample(b.obs, draws)).mean()
+    return record | {
+        "regularizer": trust,
+        "bonus": bonus,
+        "actor_loss": 5.0 * trust + bonus,
+        "regularizer_own": own,
+    }
+
+
 METHODS = {
     "bc-deterministic": cloning,
     "bc-mixture": cloning,
@@ -277,6 +352,10 @@ METHODS = {
     "edm-ql": q_learning,
     "edm-ql as released": released_q_learning,
     "consistency-ac": q_learning,
+    "qam": qam,
+    "bam": bam,
+    "dsrl": dsrl,
+    "dtql": dtql,
 }
 #: learner -> the entry of the record that is its loss, and that of the norm of its gradient
 LOSSES = {"policy": ("actor_loss", "actor_grad_norm"), "critic": ("critic_loss", "critic_grad_norm")}

@@ -4,40 +4,21 @@ from __future__ import annotations
 
 import pytest
 import torch
-from builders import SMALL, SPEC, double_rng, make_dataset
+from builders import POLICY_OF, double_rng, make_dataset, make_trainer, small_config
 
-from ablations.plan.parts import build_part
-from critics import BACKUPS, CriticConfig
-from policies import POLICIES
-from trainers import IMPROVEMENTS, REGULARIZERS, Trainer, TrainerConfig, checkpoint
-from trainers.trainer import Parts
+from trainers import IMPROVEMENTS, checkpoint
 
 DATA = make_dataset()
-#: improvement -> the policy class it is tried with
-POLICY = {"adjoint": "flow", "latent-q": "steered"}
 LEARNING = [name for name, config in IMPROVEMENTS.items() if config.learns]
 
 
-def trainer_of(name, seeds, **settings):
-    parts = Parts(
-        policy=POLICIES[POLICY[name]](),
-        regularizer=REGULARIZERS["bc"](),
-        improvement=build_part("improvement", IMPROVEMENTS[name], {}, {}, {}),
-        backup=BACKUPS["clipped-double-q"](),
-        critic=CriticConfig(),
-        network=SMALL,
-    )
-    config = TrainerConfig(**{"batch": 8, "ema_start": 0, "ema_every": 1, "tau": 0.1, **settings})
-    return Trainer(parts, config, SPEC, seeds, dtype=torch.float64)
+def trainer_of(name, seeds):
+    return make_trainer(small_config(POLICY_OF.get(name, "diffusion")), seeds, name, tau=0.1)
 
 
 def state(trainer, replica=slice(None)):
     modules = [*trainer.learners().values(), trainer.target_policy, trainer.target_critic]
     return [p[replica].detach().clone() for module in modules for p in module.parameters()]
-
-
-def test_every_improvement_with_parameters_is_tried():
-    assert set(POLICY) == set(LEARNING)
 
 
 @pytest.mark.parametrize("name", LEARNING)

@@ -44,7 +44,6 @@ class AdjointMatching(Improvement):
     """The policy's flow against a behaviour flow's, by adjoints of Q along its own noisy paths (QAM, BAM)."""
 
     needs_critic = True
-    asks_target = True
     adds_bonus = True
     needs_velocity = True
     learns = True
@@ -64,6 +63,10 @@ class AdjointMatching(Improvement):
         needs="a policy class that follows a velocity",
         name="flow",
     )
+
+    @property
+    def asks_target(self) -> bool:  # type: ignore[override]
+        return self.form == "lean"
 
     def build(self, spec: TaskSpec, network: NetworkConfig, init: Sequence[torch.Generator]) -> AdjointImprover:
         behaviour = build_behaviour(self.behaviour, spec, network, init)

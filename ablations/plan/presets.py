@@ -11,6 +11,8 @@ them and swaps that part.
 from __future__ import annotations
 
 from ablations.plan import releases
+from ablations.plan.beside import BESIDE
+from ablations.plan.beside import QAM as _OF_QAM
 from ablations.plan.in_sample import IN_SAMPLE
 from ablations.plan.preset import Preset, parts
 from tasks.protocol import DIFFUSION_QL
@@ -30,14 +32,8 @@ _BCQ = {
     "selection.candidates": 100,
     **_FOLLOWING,
 }
-#: targets that ask the policy itself, an ensemble's lower bound: QSM and DAC as in qam
-_QAM = {
-    "critic.heads": 10,
-    "critic.layer_norm": True,
-    "backup.rho": 0.5,
-    "trainer.next_actions": "current",
-    "trainer.common_noise": True,
-}
+#: QSM and DAC as in qam
+_QAM = {**_OF_QAM, "trainer.common_noise": True}
 #: what the release of Diffusion-QL does and its paper does not say; shared by the methods built on its code
 _DIFFUSION_QL_RELEASE = {
     "improvement.normalizer": "other-head",
@@ -240,4 +236,5 @@ PRESETS: dict[str, Preset] = {
         released_budget={"lr_decay": "cosine"},
         golden="srpo",
     ),
+    **BESIDE,
 }

@@ -45,7 +45,7 @@ REBRAC = {
     "trainer.coasting": True,
 }
 #: QSM and DAC as in qam
-_QAM = {
+_QAM_DIFFUSION = {
     **_FQL_NETWORKS,
     **_AT_ONCE,
     "network.activation": "mish",
@@ -62,8 +62,18 @@ _QAM = {
     "trainer.clip_over": "all",
     "trainer.clip_rule": "optax",
 }
-QSM = {**_QAM, "policy.ddpm_mean": "clean", "policy.clip": False, "policy.clip_steps": True}
-DAC = {**_QAM, "policy.ddpm_mean": "posterior", "policy.clip": True, "policy.clip_steps": False}
+QSM = {**_QAM_DIFFUSION, "policy.ddpm_mean": "clean", "policy.clip": False, "policy.clip_steps": True}
+DAC = {**_QAM_DIFFUSION, "policy.ddpm_mean": "posterior", "policy.clip": True, "policy.clip_steps": False}
+#: a flow tuned beside its behaviour, and one steered, as in qam
+QAM = {
+    **_FQL_NETWORKS,
+    **_AT_ONCE,
+    "network.activation": "gelu-tanh",
+    "trainer.grad_norm": 1.0,
+    "trainer.clip_over": "all",
+    "trainer.clip_rule": "optax",
+}
+DSRL = {**_FQL_NETWORKS, **_AT_ONCE, "network.activation": "gelu-tanh"}
 EDP = {
     "policy.schedule": "linear-sde",
     "policy.time_features": "cosines-first",
