@@ -364,7 +364,7 @@ def test_the_listing_names_every_part_and_every_reason_once(capsys):
 def test_a_study_is_its_commands_with_what_the_user_adds():
     command = parse("--study expressiveness --steps 7 --seeds 3".split())
     assert command.study == "expressiveness"
-    assert [run.label for run in command.runs] == list(STUDIES["expressiveness"].runs)
+    assert [run.label for run in command.runs] == list(STUDIES["expressiveness"].arms)
     for run in command.runs:
         assert (run.budget.steps, run.seeds, run.names["improvement"]) == (7, (3,), "none")
 

@@ -141,7 +141,7 @@ def test_every_study_runs_to_its_figures(tmp_path, study):
     assert code == 0
     assert (out / "figure.png").stat().st_size > 20_000
     labels = pd.read_csv(out / "summary.csv")["label"]
-    assert {label.partition(",")[0] for label in labels} == set(STUDIES[study].runs)
+    assert {label.partition(",")[0] for label in labels} == set(STUDIES[study].arms)
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"interrupted": true}', "{"])

@@ -6,12 +6,12 @@ import argparse
 import dataclasses
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from ablations.command import words
 from ablations.plan.budget import Budget
-from ablations.plan.parts import CHOICES, DEFAULT_CHOICES, nested_name, sections
+from ablations.plan.parts import CHOICES, DEFAULT_CHOICES, nested_defaults, sections
 from ablations.plan.presets import PRESETS
 from ablations.plan.studies import STUDIES
 from ablations.plan.views import selection_name
@@ -123,18 +123,6 @@ def _task(name: str) -> str:
     except OptionError as error:
         raise argparse.ArgumentTypeError(str(error).removeprefix("--task: ")) from None
     return name
-
-
-def nested_defaults(per_policy: Iterable[Names]) -> dict[str, str]:
-    """The nested fields of the chosen parts, each with the name of the policy class it holds by default."""
-    found = {}
-    for names in per_policy:
-        for prefix, _, config in sections(names):
-            for field in dataclasses.fields(config):
-                if field.metadata.get("nested"):
-                    key = f"{prefix}.{field.name}"
-                    found[key] = nested_name(key, field, {})
-    return found
 
 
 def full_parser(

@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import re
 import secrets
-import shlex
 import time
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
@@ -21,19 +20,17 @@ from typing import Any
 import torch
 
 from ablations.command import words
-from ablations.command.arguments import READING, Parser, full_parser, names_parser, nested_defaults
+from ablations.command.arguments import READING, Parser, full_parser, names_parser
 from ablations.command.complaints import explain_unknown, refuse_repeated_flags
-from ablations.plan import sense
-from ablations.plan.budget import Budget, default_budget
+from ablations.plan.budget import default_budget
 from ablations.plan.config import RunConfig, choose, of_preset
-from ablations.plan.crossing import cross, make_runs, refuse_idle, refuse_repeats
-from ablations.plan.parts import CHOICES
-from ablations.plan.presets import PRESETS
-from ablations.plan.request import Request
+from ablations.plan.making import make, named, together
+from ablations.plan.parts import nested_defaults
+from ablations.plan.plan import BUDGET, FACTORS, Plan
 from ablations.plan.studies import STUDIES
 from ablations.run import frozen
 from core import devices
-from core.options import OptionError, unknown_name
+from core.options import OptionError, flag_of, unknown_name
 from tasks import make_task
 
 
@@ -66,19 +63,12 @@ def parse(arguments: Sequence[str]) -> Invocation:
     refuse_repeated_flags(arguments)
     early, _ = names_parser().parse_known_args(arguments)
     if early.study is not None:
-        _refuse_what_a_study_sets(early.study, arguments)
-    commands = [_parse_runs([*own, *arguments], label) for label, own in _commands(early.study)]
-    known, left_out = commands[-1].known, [line for command in commands for line in command.left_out]
-    runs = [run for command in commands for run in command.runs]
-    if not runs:
-        raise OptionError(left_out[0].partition(": ")[2])
-    refuse_idle(dict.fromkeys(option for command in commands for option in command.options), runs)
-    # a comparison gives every run what the longest asks for
-    longest = max((run.budget for run in runs), key=lambda budget: budget.steps)
-    runs = [dataclasses.replace(run, budget=run.budget.as_long_as(longest)) for run in frozen.shared(runs)]
-    sense.refuse_senseless(runs)
+        _refuse_what_a_study_sets(STUDIES[early.study], arguments)
+    plan, known = _plan(early, arguments)
+    made = make(plan)
+    runs = together(frozen.shared(made.runs))
     _refuse_unknown_only(early, runs)
-    name = early.study or f"{re.sub('[:/]+', '-', known.task)}-{'-'.join(run.label for run in runs)}"
+    name = early.study or f"{re.sub('[:/]+', '-', plan.task)}-{'-'.join(run.label for run in runs)}"
     return Invocation(
         runs,
         known.out or _below_runs(name),
@@ -88,7 +78,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
         known.checkpoint_every,
         early.study,
         tuple(run.label for run in runs if _asked(run.label, early.only)),
-        tuple(left_out),
+        made.left_out,
         known.describe,
     )
 
@@ -114,63 +104,48 @@ def _below_runs(name: str) -> Path:
     return Path("runs") / f"{name[:80]}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
-def _commands(study: str | None) -> list[tuple[str | None, list[str]]]:
-    """The label and the arguments of each command of a study; without one, the user's own command and nothing else."""
-    if study is None:
-        return [(None, [])]
-    common = STUDIES[study].common
-    return [(label, shlex.split(f"{common} {own}")) for label, own in STUDIES[study].runs.items()]
+def _plan(early: argparse.Namespace, arguments: Sequence[str]) -> tuple[Plan, argparse.Namespace]:
+    """The plan that a command means, a study's with what the command adds; and all else that it says."""
+    names: dict[str, Any] = {factor: getattr(early, factor) for factor in FACTORS if getattr(early, factor)}
+    flags: dict[str, Any] = {
+        name: True for name in ("bc_only", "as_released", "skip_impossible") if getattr(early, name)
+    }
+    base = STUDIES[early.study] if early.study else Plan(task=early.task)
+    base = dataclasses.replace(base, **names, **flags, backend=early.backend)
+    options: dict[str, Any] = {}
+    for _, command in base.commands():
+        # what parts there are decides which options there are
+        found, known = _options_of(command, arguments)
+        options |= found
+    budget = {name: getattr(known, name) for name in BUDGET if getattr(known, name) is not None}
+    critic_from = None if known.critic_from is None else str(known.critic_from)
+    said: dict[str, Any] = {"seeds": known.seeds, "precision": known.precision, "critic_from": critic_from, **budget}
+    return dataclasses.replace(base, **said, options={**base.options, **options}), known
 
 
-@dataclasses.dataclass(frozen=True)
-class _Command:
-    """The runs of one command, lines of what was left out, all that was said, and the options of parts among it."""
-
-    runs: list[RunConfig]
-    left_out: list[str]
-    known: argparse.Namespace
-    options: list[str]
-
-
-def _parse_runs(arguments: Sequence[str], label: str | None) -> _Command:
-    early, _ = names_parser().parse_known_args(arguments)
-    requests, within = _with_policies_inside(_named(early, _chosen_parts(early)), arguments)
-    chosen, first = [choose(request) for request in requests], requests[0]
-    selections = early.selection or list(dict.fromkeys(names["selection"] for names in chosen))
-    task = make_task(early.task, early.backend)
-    defaults = ChainMap(of_preset(first), dict(task.defaults))
-    parser = full_parser(chosen, selections, defaults, default_budget(first, chosen[0]), task.options)
+def _options_of(command: Plan, arguments: Sequence[str]) -> tuple[dict[str, Any], argparse.Namespace]:
+    """The options of parts that the arguments set, read as the parts of this set of runs have them."""
+    inside: dict[str, Any] = {}
+    while True:
+        requests, within = named(dataclasses.replace(command, options={**command.options, **inside}))
+        chosen = [choose(request) for request in requests]
+        inner, _ = names_parser(nested_defaults(chosen)).parse_known_args(arguments)
+        found = {key: names for key, names in vars(inner).items() if "." in key and names and key not in within}
+        if not found:
+            break
+        inside |= found
+    selections = list(command.selection) or list(dict.fromkeys(names["selection"] for names in chosen))
+    task = make_task(command.task, command.backend)
+    defaults = ChainMap(
+        {key: values[0] for key, values in command.options.items()}, of_preset(requests[0]), dict(task.defaults)
+    )
+    parser = full_parser(chosen, selections, defaults, default_budget(requests[0], chosen[0]), task.options)
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise OptionError(explain_unknown(unknown[0], arguments, parser, chosen, selections))
-    for flag in ("seeds", "selection", "resample"):
-        refuse_repeats(f"--{flag}", getattr(known, flag))
     said = {name: value for name, value in vars(known).items() if value is not None}
     options = {name: values for name, values in _options(arguments, said).items() if name not in within}
-    common = {
-        "budget": {field.name: said[field.name] for field in dataclasses.fields(Budget) if field.name in said},
-        "selections": known.selection,
-        "resample": known.resample,
-        "seeds": tuple(known.seeds),
-        "label": label,
-        "critic_from": None if known.critic_from is None else str(known.critic_from),
-        "precision": known.precision,
-    }
-    requests = [dataclasses.replace(request, **common) for request in cross(requests, "options", options)]
-    runs, left_out = make_runs(requests, known.skip_impossible)
-    return _Command(runs, left_out, known, [*options, *(["backup"] if early.backup else [])])
-
-
-def _with_policies_inside(requests: list[Request], arguments: Sequence[str]) -> tuple[list[Request], set[str]]:
-    """The requests crossed with what is named of policies inside policies, to any depth, and what that was."""
-    within: set[str] = set()
-    while True:
-        inner, _ = names_parser(nested_defaults(map(choose, requests))).parse_known_args(arguments)
-        found = {key: names for key, names in vars(inner).items() if "." in key and names and key not in within}
-        if not found:
-            return requests, within
-        requests = cross(requests, "names", found)
-        within |= set(found)
+    return {**inside, **options}, known
 
 
 def _options(arguments: Sequence[str], said: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -178,33 +153,6 @@ def _options(arguments: Sequence[str], said: Mapping[str, Any]) -> dict[str, lis
     words = [word.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_") for word in arguments]
     found = {name: said[name] for name in words if "." in name and name in said}
     return {name: values if isinstance(values, list) else [values] for name, values in found.items()}
-
-
-def _named(early: argparse.Namespace, chosen: dict[str, list[str]]) -> list[Request]:
-    """A request for each combination of presets, policy classes and other parts."""
-    if early.as_released and not early.preset:
-        raise OptionError("--as-released is of a preset; name one with --preset, or leave it out")
-    refuse_repeats("--preset", early.preset)
-    policies = early.policy or ([] if early.preset else ["diffusion"])
-    if early.as_released and not any(PRESETS[preset].as_released for preset in early.preset):
-        raise OptionError(f"--as-released: of {', '.join(early.preset)} nothing is released otherwise; leave it out")
-    heads = [
-        Request(early.task, preset=preset, as_released=early.as_released, backend=early.backend)
-        for preset in early.preset or [None]
-    ]
-    return cross(heads, "names", {**({"policy": policies} if policies else {}), **chosen})
-
-
-def _chosen_parts(early: argparse.Namespace) -> dict[str, list[str]]:
-    chosen = {part: getattr(early, part) for part in CHOICES if part != "policy" and getattr(early, part)}
-    if early.bc_only:
-        if chosen.get("improvement", ["none"]) != ["none"]:
-            raise OptionError(
-                f"--bc-only and --improvement {' '.join(chosen['improvement'])} exclude each other: "
-                "behaviour cloning alone has no improvement; leave one of them out"
-            )
-        chosen["improvement"] = ["none"]
-    return chosen
 
 
 def _refuse_unknown_only(early: argparse.Namespace, runs: Sequence[RunConfig]) -> None:
@@ -221,12 +169,14 @@ def _asked(label: str, only: Sequence[str]) -> bool:
     return label in only or label.partition(",")[0] in only
 
 
-def _refuse_what_a_study_sets(name: str, arguments: Sequence[str]) -> None:
-    """A study is its runs: what tells them apart, and the task its figures are of, cannot be said over."""
-    own = {word for run in STUDIES[name].runs.values() for word in shlex.split(run) if word.startswith("--")}
+def _refuse_what_a_study_sets(study: Plan, arguments: Sequence[str]) -> None:
+    """A study is its runs: what they differ in, and the task its figures are of, cannot be said over."""
+    own: set[str] = set()
+    for arm in study.arms.values():
+        own |= {flag_of(name) for name in arm if name != "options"} | {flag_of(key) for key in arm.get("options", {})}
     for word in arguments:
         flag = word.partition("=")[0]
         if flag in own | {"--task", "--bc-only", "--preset"}:
             raise OptionError(
-                f"{flag}: the runs of study {name} set it; leave it out, or make the runs without --study"
+                f"{flag}: the runs of study {study.name} set it; leave it out, or make the runs without --study"
             )

@@ -25,7 +25,7 @@ def listing() -> str:
     ]
     blocks.append(_block("--task", {f"bandit:{name}": _summary(config) for name, config in BEHAVIOURS.items()}))
     blocks.append(_block("--preset", {name: f"{preset.paper}. {preset.note}" for name, preset in PRESETS.items()}))
-    blocks.append(_block("--study", {name: study.question for name, study in STUDIES.items()}))
+    blocks.append(_block("--study", {name: study.question or "" for name, study in STUDIES.items()}))
     reasons: dict[str, int] = {}
     for across in ("improvement", "regularizer", "selection"):
         blocks.append(_matrix(across, list(registries[across]), reasons))

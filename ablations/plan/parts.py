@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from core.networks import NetworkConfig
@@ -58,6 +58,18 @@ def nested_name(key: str, field: dataclasses.Field, names: Mapping[str, str]) ->
     """The policy class chosen for a nested field, by default that of the field's default."""
     chosen = names.get(key) or field.metadata["name"]
     return chosen or next(name for name, config in POLICIES.items() if isinstance(field.default, config))
+
+
+def nested_defaults(per_policy: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """The nested fields of the chosen parts, each with the name of the policy class it holds by default."""
+    found = {}
+    for names in per_policy:
+        for prefix, _, config in sections(names):
+            for field in dataclasses.fields(config):
+                if field.metadata.get("nested"):
+                    key = f"{prefix}.{field.name}"
+                    found[key] = nested_name(key, field, {})
+    return found
 
 
 def build_part(

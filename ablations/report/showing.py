@@ -80,7 +80,7 @@ def _figures(directory: Path, task: Task, study: str | None, metrics: set[str]) 
 
 
 def _of_study(study: str | None) -> tuple[str, ...]:
-    return STUDIES[study].figures if study in STUDIES else ()
+    return tuple(STUDIES[study].figures) if study in STUDIES else ()
 
 
 def refuse_missing_samples(places: Sequence[Path], task: Task, study: str | None) -> None:
