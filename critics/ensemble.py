@@ -52,6 +52,10 @@ class Critic(nn.Module):
         return self.net(pairs).squeeze(-1)
 
 
+#: (obs `[S, B, O]`, noised actions x `[S, B, A]`, alpha, sigma `[S, B, 1]`) -> log of what their density is tilted by
+Energy = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
 class Critics(NamedTuple):
     """What an improvement or a selection may ask about the worth of actions."""
 
@@ -59,3 +63,5 @@ class Critics(NamedTuple):
     target: Critic
     #: V of observations `[S, B, O] -> [S, B]`, where the backup owns one
     value: Callable[[Tensor], Tensor] | None = None
+    #: where the improvement learns one, `[S, B]`
+    energy: Energy | None = None

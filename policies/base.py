@@ -131,6 +131,10 @@ class NoisePrediction(NamedTuple):
     drawn: Tensor
 
 
+#: (x `[S, B, A]`, alpha, sigma) -> a slope in x, `[S, B, A]`
+NoisedSlope = Callable[[Tensor, float, float], Tensor]
+
+
 class DenoisingPolicy(Policy):
     """A policy that samples by denoising, so that one step of it is an estimate, and each step can be guided."""
 
@@ -146,6 +150,14 @@ class DenoisingPolicy(Policy):
 
         Where time is continuous, `margin` of it is left out at either end.
         """
+        raise NotImplementedError
+
+    def levels_drawn(self, size: int, rng: Rng) -> tuple[Tensor, Tensor]:
+        """alpha and sigma of `size` (B) levels of noise, drawn as in `bc_loss`, `[S, B, 1]` each."""
+        raise NotImplementedError
+
+    def tilted_sample(self, obs: Tensor, rng: Rng, slope: NoisedSlope) -> Tensor:
+        """Samples `[S, B, A]` whose noised density has `slope` added to its score at each level of the sampler."""
         raise NotImplementedError
 
     @abstractmethod

@@ -20,10 +20,10 @@ from core.options import OptionError, option
 from core.rng import Rng
 from core.types import TaskSpec
 from policies import chain, dpm_solver
-from policies.base import NoisePrediction, over_dimensions
+from policies.base import NoisedSlope, NoisePrediction, over_dimensions
 from policies.denoiser import DenoiserConfig, DenoiserNetwork
-from policies.samplers import DETERMINISTIC, SAMPLERS, Denoiser, guided, released_ddpm_coefficients, run
-from policies.schedules import MOST_RESIDUAL_SIGNAL, SCHEDULES, make_schedule, respace
+from policies.samplers import DETERMINISTIC, SAMPLERS, Denoiser, guided, released_ddpm_coefficients, run, tilted
+from policies.schedules import SCHEDULES, make_schedule, refuse_residual_signal, respace
 from policies.targets import TARGETS, WEIGHTINGS, convert, loss_weights, shares, to_clean
 
 #: the sampler in continuous time, policies/dpm_solver.py
@@ -147,6 +147,14 @@ class DiffusionPolicy(DenoiserNetwork):
 
         return predict
 
+    def levels_drawn(self, size: int, rng: Rng) -> tuple[Tensor, Tensor]:
+        alpha, sigma = self.levels[rng.integers(self.schedule.T, size)].split(1, dim=-1)[:2]
+        return alpha, sigma
+
+    def tilted_sample(self, obs: Tensor, rng: Rng, slope: NoisedSlope) -> Tensor:
+        noise = rng.normal(self.draws + 1, obs.shape[1], self.act_dim)
+        return self._run(tilted(self.denoiser(obs), self.schedule, self.config.target, slope), noise)
+
     def guided_sample(
         self,
         obs: Tensor,
@@ -216,7 +224,7 @@ class DiffusionConfig(DenoiserConfig):
         if self.zero_terminal_snr:
             self._refuse_with_zero_terminal_snr()
         elif not self.allow_residual_signal:
-            self._refuse_residual_signal()
+            refuse_residual_signal(self.schedule, self.T)
 
     def _refuse_of_another_sampler(self) -> None:
         if self.sampler == CONTINUOUS:
@@ -246,13 +254,4 @@ class DiffusionConfig(DenoiserConfig):
             raise OptionError(
                 f"zero_terminal_snr cannot be had with weighting {self.weighting}, which gives the last step, where "
                 "sampling begins, weight 0; use weighting uniform"
-            )
-
-    def _refuse_residual_signal(self) -> None:
-        left = make_schedule(self.schedule, self.T).alphas_cumprod[-1].item()
-        if left > MOST_RESIDUAL_SIGNAL:
-            raise OptionError(
-                f"schedule {self.schedule} at T = {self.T} leaves {left:.0%} of the signal (alpha-bar, at most "
-                f"{MOST_RESIDUAL_SIGNAL:.0%}), so sampling would not start where training ends; use vp, "
-                "cosine, sigmoid or linear-rescaled, or allow-residual-signal to have it as released"
             )

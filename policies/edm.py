@@ -18,7 +18,7 @@ from core.options import OptionError, option
 from core.rng import Rng
 from core.types import TaskSpec
 from policies import chain, karras
-from policies.base import NoisePrediction, over_dimensions
+from policies.base import NoisedSlope, NoisePrediction, over_dimensions
 from policies.denoiser import DenoiserConfig, DenoiserNetwork
 
 
@@ -58,8 +58,8 @@ class EDMPolicy(DenoiserNetwork):
 
     def _noised(self, act: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
         """A level `[S, B]` for each action, and the action with noise of that level."""
-        sigma = (self.config.p_mean + self.config.p_std * rng.normal(act.shape[1])).exp()
-        return sigma, act + sigma[..., None] * rng.normal(*act.shape[1:])
+        sigma = self.levels_drawn(act.shape[1], rng)[1]
+        return sigma[..., 0], act + sigma * rng.normal(*act.shape[1:])
 
     def bc_loss(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
         sigma, x = self._noised(act, rng)
@@ -85,6 +85,14 @@ class EDMPolicy(DenoiserNetwork):
             start = self.levels[0] * self.scalings[0][2] * noise
             return self.in_box(self._fused_chain(obs, self.times, start, self.coefficients))
         return self._integrate(self._denoiser(obs), noise)
+
+    def levels_drawn(self, size: int, rng: Rng) -> tuple[Tensor, Tensor]:
+        sigma = (self.config.p_mean + self.config.p_std * rng.normal(size)).exp()[..., None]
+        return torch.ones_like(sigma), sigma
+
+    def tilted_sample(self, obs: Tensor, rng: Rng, slope: NoisedSlope) -> Tensor:
+        noise = rng.normal(self.draws + 1, obs.shape[1], self.act_dim)
+        return self._integrate(karras.tilted(self._denoiser(obs), slope), noise)
 
     def guided_sample(
         self,

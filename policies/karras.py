@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from policies.base import NoisedSlope
+
 Denoiser = Callable[[Tensor, float], Tensor]
 
 #: the most churn may raise a level by in one step (algorithm 2)
@@ -129,3 +131,8 @@ def guided(
         return clean + scale * strength * slope
 
     return denoise
+
+
+def tilted(denoiser: Denoiser, slope: NoisedSlope) -> Denoiser:
+    """A denoiser with g = slope(x) added to the score (D - x) / sigma^2, exactly: D' = D + sigma^2 g."""
+    return lambda x, sigma: denoiser(x, sigma) + sigma**2 * slope(x, 1.0, sigma)

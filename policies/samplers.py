@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from policies.base import NoisedSlope
 from policies.schedules import Schedule, log_snr
 from policies.targets import to_clean
 
@@ -238,5 +239,20 @@ def guided(
                 (slope,) = torch.autograd.grad(c0 * leaf + c1 * predicted, leaf, slope)
         # through what the network says, so that any sampler can be guided
         return predicted + strength / c1 * slope
+
+    return predict
+
+
+def tilted(denoiser: Denoiser, schedule: Schedule, target: str, slope: NoisedSlope) -> Denoiser:
+    """A denoiser with g = slope(x_t) added to the score, exactly: x_0' = x_0 + sigma^2 / alpha g, as in `guided`."""
+    abar = schedule.alphas_cumprod
+    columns = [to_clean(target, abar)[1], abar.sqrt(), (1 - abar).sqrt()]
+    rows = torch.stack(columns, dim=1).tolist()
+
+    def predict(x: Tensor, t: float) -> Tensor:
+        # a continuous time (policies/dpm_solver.py) is tilted as the step below it
+        c1, alpha, sigma = rows[max(math.floor(t), 0)]
+        predicted = denoiser(x, t)
+        return predicted if not alpha else predicted + sigma**2 / (alpha * c1) * slope(x, alpha, sigma)
 
     return predict

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.options import OptionError
+
 #: the most signal power alpha-bar_T a sampler starting from N(0, I) may overlook: at the edge of the box that start
 #: is then -log(1 - 0.1) / 2 = 0.05 nats per action dimension from q(x_T | x_0); for linear at T = 5 it is 1.5
 MOST_RESIDUAL_SIGNAL = 0.1
@@ -167,3 +169,14 @@ def respace(schedule: Schedule, n: int) -> Schedule:
         return schedule
     kept = torch.tensor([round(i * schedule.T / n) - 1 for i in range(1, n + 1)])
     return from_alphas_cumprod(schedule.alphas_cumprod[kept], schedule.previous[0].item(), schedule.steps[kept])
+
+
+def refuse_residual_signal(name: str, steps: int) -> None:
+    """Raise `OptionError` where the last of so many steps leaves much of the signal."""
+    left = make_schedule(name, steps).alphas_cumprod[-1].item()
+    if left > MOST_RESIDUAL_SIGNAL:
+        raise OptionError(
+            f"schedule {name} at T = {steps} leaves {left:.0%} of the signal (alpha-bar, at most "
+            f"{MOST_RESIDUAL_SIGNAL:.0%}), so sampling would not start where training ends; use vp, "
+            "cosine, sigmoid or linear-rescaled, or allow-residual-signal to have it as released"
+        )

@@ -23,7 +23,7 @@ from core.options import OptionError, option
 from core.rng import Rng
 from core.types import TaskSpec
 from policies import dpm_solver
-from policies.base import NoisePrediction, over_dimensions
+from policies.base import NoisedSlope, NoisePrediction, over_dimensions
 from policies.denoiser import DenoiserConfig, DenoiserNetwork
 from policies.samplers import Denoiser
 
@@ -93,6 +93,18 @@ class SDEPolicy(DenoiserNetwork):
 
     def _from_noise(self, obs: Tensor, noise: Tensor) -> Tensor:
         return self._solve(self._denoiser(obs), noise[:, 0])
+
+    def levels_drawn(self, size: int, rng: Rng) -> tuple[Tensor, Tensor]:
+        return signal_and_noise(rng.uniform(size)[..., None] * (1 - EARLIEST) + EARLIEST)
+
+    def tilted_sample(self, obs: Tensor, rng: Rng, slope: NoisedSlope) -> Tensor:
+        plain = self._denoiser(obs)
+
+        def tilted(x: Tensor, t: float) -> Tensor:
+            alpha, sigma = levels_at(t)
+            return plain(x, t) - sigma * slope(x, alpha, sigma)
+
+        return self._solve(tilted, rng.normal(1, obs.shape[1], self.act_dim)[:, 0])
 
     def guided_sample(
         self,

@@ -16,7 +16,7 @@ import math
 import pytest
 import torch
 from builders import SMALL, SPEC, double_rng, make_dataset
-from plain import CVAE, EDM, Flow, net, plain, q, q_min
+from plain import CVAE, EDM, Flow, embedding, net, plain, q, q_min
 
 from ablations.plan.parts import CHOICES, FIXED
 from ablations.plan.presets import PRESETS
@@ -33,8 +33,9 @@ NESTED = ("base", "behaviour")
 # the preset, as a trainer
 
 
-#: what is no part of a method's loss and would only make it long to write out: EDP's thousand steps and its solver
-SHORTER = {"edp": {"policy.T": 5, "policy.schedule": "vp", "policy.sampler": "ddpm", "policy.sample_steps": None}}
+#: what is no part of a method's loss and would only make it long to write out: EDP's thousand steps, and DPM-Solver
+SHORTER = {"edp": {"policy.T": 5, "policy.schedule": "vp", "policy.sampler": "ddpm", "policy.sample_steps": None},
+           "qgpo": {"policy": "diffusion"}}  # fmt: skip
 
 
 def build(name, released=False):
@@ -323,6 +324,23 @@ def dtql(t, b, draws):
     }
 
 
+def qgpo(t, b, draws):
+    """-sum_i softmax_i(3 min_k Q_k(a_i)) log softmax_i f(x_i) of 16 actions, noised at one level for each state."""
+    values = torch.stack(each_of(16, t, b, draws)).min(0).values
+    record = temporal_difference(t, b, sum(v.exp() * v for v in values.T) / sum(v.exp() for v in values.T))
+    policy = plain(t.policy)
+    loss = policy.loss(b.obs, b.act, draws).mean()
+    s = b.obs.repeat_interleave(16, 0)
+    act = policy.sample(s, draws).detach()
+    label = (3.0 * q_min(t.target_critic, s, act)).view(-1, 16).softmax(-1).detach()
+    abar = torch.tensor(policy.abar, dtype=torch.float64)[next(draws)].repeat_interleave(16)[:, None]
+    x, energy = abar.sqrt() * act + (1 - abar).sqrt() * next(draws), t.improvement.net
+    level = embedding(energy.time, 0.5 * (abar / (1 - abar)).log()[:, 0])
+    f = net(energy.net, torch.cat([x, level, s], -1)).view(-1, 16)
+    own = -(label * f.log_softmax(-1)).sum(-1).mean()
+    return record | {"regularizer": loss, "actor_loss": loss, "improvement_own": own}
+
+
 METHODS = {
     "bc-deterministic": cloning,
     "bc-mixture": cloning,
@@ -356,6 +374,7 @@ METHODS = {
     "bam": bam,
     "dsrl": dsrl,
     "dtql": dtql,
+    "qgpo": qgpo,
 }
 #: learner -> the entry of the record that is its loss, and that of the norm of its gradient
 LOSSES = {"policy": ("actor_loss", "actor_grad_norm"), "critic": ("critic_loss", "critic_grad_norm")}

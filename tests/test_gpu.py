@@ -8,15 +8,24 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from builders import SPEC, double_rng, improvement_of, make_dataset, make_trainer, relative_error, small_config
+from builders import (
+    POLICY_OF,
+    SPEC,
+    double_rng,
+    improvement_of,
+    make_dataset,
+    make_trainer,
+    relative_error,
+    small_config,
+)
 
+from ablations.plan.parts import build_part
 from ablations.run.halting import Halting
 from core import fusion
 from core.networks import NetworkConfig
 from core.rng import SeedRng, beside
 from critics import BACKUPS, CriticConfig
 from policies import POLICIES
-from policies.gaussian import GaussianConfig
 from run_ablation import main
 from trainers import IMPROVEMENTS, REGULARIZERS, TrainerConfig, captured, checkpoint
 from trainers.annealing import ANNEALINGS
@@ -174,14 +183,14 @@ PARTS = [
 
 @pytest.mark.parametrize(("regularizer", "improvement", "backup"), PARTS)
 def test_every_part_can_be_replayed(regularizer, improvement, backup):
-    behaviour = {"behaviour": GaussianConfig()} if regularizer == "kl" else {}
+    policy = "gaussian" if regularizer == "kl" else POLICY_OF.get(improvement, "diffusion")
     states = []
     for on in (False, True):
         fusion.fuse(on)
         parts = Parts(
-            policy=small_config("gaussian" if regularizer == "kl" else "diffusion"),
-            regularizer=REGULARIZERS[regularizer](**behaviour),
-            improvement=IMPROVEMENTS[improvement](),
+            policy=small_config(policy),
+            regularizer=build_part("regularizer", REGULARIZERS[regularizer], {}, {}, {}),
+            improvement=build_part("improvement", IMPROVEMENTS[improvement], {}, {}, {}),
             backup=BACKUPS[backup](),
             critic=CriticConfig(layer_norm=backup == "mean"),
             network=NetworkConfig(hidden=16, depth=2),

@@ -21,6 +21,7 @@ from critics.ensemble import Critics
 from policies.base import DenoisingPolicy, Policy
 from trainers.adjoint import AdjointMatching
 from trainers.edits import EditData
+from trainers.energy import EnergyGuidance
 from trainers.guidance import ActionGradient, ScoreMatching, SoftGuidance
 from trainers.latent import LatentQ
 from trainers.terms import ActorTerms, Improvement
@@ -220,5 +221,6 @@ IMPROVEMENTS: dict[str, type[Improvement]] = {
     "edit-data": EditData,
     "adjoint": AdjointMatching,
     "latent-q": LatentQ,
+    "energy-guidance": EnergyGuidance,
     "none": NoImprovement,
 }

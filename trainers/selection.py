@@ -25,6 +25,8 @@ class Selection(Options):
     needs_mode: ClassVar[bool] = False
     #: whether it steers each step of a denoising policy's sampler
     needs_denoiser: ClassVar[bool] = False
+    #: whether it asks for an energy of noised actions, which an improvement learns
+    needs_energy: ClassVar[bool] = False
 
     def __call__(self, policy: Policy, critics: Critics | None, obs: Tensor, rng: Rng) -> Tensor:
         """One action `[S, B, A]` for each observation `[S, B, O]`."""
@@ -107,6 +109,34 @@ class Guided(Selection):
         return policy.guided_sample(obs, rng, gradient, self.scale, self.through_denoiser)
 
 
+@dataclass(frozen=True)
+class EnergyGuided(Selection):
+    """One sample whose noised density is tilted by `scale` times the energy that the improvement learned (QGPO).
+
+    With scale 1 and an exact energy it is a sample of the policy's density times exp(beta Q).
+    """
+
+    needs_critic = True
+    needs_denoiser = True
+    needs_energy = True
+
+    scale: float = option(1.0, "weight of the energy; QGPO sweeps it when it acts", at_least=0)
+
+    def __call__(self, policy: Policy, critics: Critics | None, obs: Tensor, rng: Rng) -> Tensor:
+        assert critics is not None
+        assert critics.energy is not None
+        assert isinstance(policy, DenoisingPolicy)
+        energy = critics.energy
+
+        def slope(x: Tensor, alpha: float, sigma: float) -> Tensor:
+            levels = (torch.full_like(x[..., :1], level) for level in (alpha, sigma))
+            with torch.enable_grad():
+                leaf = x.detach().requires_grad_()
+                return self.scale * torch.autograd.grad(energy(obs, leaf, *levels).sum(), leaf)[0]
+
+        return policy.tilted_sample(obs, rng, slope)
+
+
 def candidates(policy: Policy, critics: Critics | None, obs: Tensor, count: int, rng: Rng) -> tuple[Tensor, Tensor]:
     """`count` samples for each observation `[S, B, O]`: actions `[S, B, N, A]` and their smallest Q `[S, B, N]`.
 
@@ -137,4 +167,5 @@ SELECTIONS: dict[str, type[Selection]] = {
     "argmax-q": ArgmaxQ,
     "softmax-q": SoftmaxQ,
     "guided": Guided,
+    "energy-guided": EnergyGuided,
 }

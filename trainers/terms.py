@@ -17,7 +17,7 @@ from core.networks import NetworkConfig
 from core.options import Options
 from core.rng import Rng
 from core.types import TaskSpec, Transitions
-from critics.ensemble import Critics
+from critics.ensemble import Critics, Energy
 from policies.base import Policy
 
 
@@ -41,6 +41,11 @@ class Improves(Protocol):
 class Improver(nn.Module):
     """An improvement with parameters of its own; those that are averages of others take no gradient."""
 
+    @property
+    def energy(self) -> Energy | None:
+        """Of noised actions, where it learns one."""
+        return None
+
     def move_averages(self, rate: float) -> None:
         """Take what it has of averages `rate` of the way to what they follow, after each step of the policy."""
 
@@ -62,6 +67,8 @@ class Improvement(Options):
     needs_latent: ClassVar[bool] = False
     #: whether it has parameters of its own, trained beside the policy
     learns: ClassVar[bool] = False
+    #: whether it learns an energy of noised actions, by which a selection can guide samples
+    gives_energy: ClassVar[bool] = False
     #: whether the regularizer sees other actions than the data's
     edits: ClassVar[bool] = False
 

@@ -117,7 +117,8 @@ class Trainer:
         if self.critic is None or self.target_critic is None:
             return None
         value = self.backup.value if isinstance(self.backup, ValueBackup) else None
-        return Critics(self.critic, self.target_critic, value)
+        energy = self.improvement.energy if isinstance(self.improvement, Improver) else None
+        return Critics(self.critic, self.target_critic, value, energy)
 
     def update(self, batch: Transitions, rng: Rng) -> dict[str, Tensor]:
         """One step on a batch `[S, B, ...]`. Returns each loss and gradient norm (before clipping), `[S]`."""

@@ -78,4 +78,18 @@ BESIDE: dict[str, Preset] = {
             "selection.candidates": 1024,
         },
     ),
+    "qgpo": Preset(
+        parts("sde", "bc", "energy-guidance", "softmax-q", "energy-guided"),
+        "arXiv 2304.12824",
+        "Behaviour, critic and energy are trained beside one another. The release trains the behaviour first, and "
+        "draws its 16 actions for each state once. It samples by a solver of order 2, here of order 3. The scale of "
+        "the energy is swept when it acts.",
+        {
+            "improvement.beta": 3.0,
+            "improvement.samples": 16,
+            "backup.samples": 16,
+            "backup.temperature": 1.0,
+            "selection.scale": 1.0,
+        },
+    ),
 }

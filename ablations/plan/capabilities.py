@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ablations.plan.views import View
 from critics import BACKUPS
 from policies import POLICIES, DenoisingPolicy, LatentPolicy, ModalPolicy, PolicyConfig, TractablePolicy, VelocityPolicy
+from trainers import IMPROVEMENTS
 from trainers.trainer import Parts
 
 
@@ -106,6 +107,12 @@ def _of_views(names: Mapping[str, str], parts: Parts, views: Sequence[View]) -> 
                     f"selection {view.selection_label} needs a policy {what}, which {policy} is not; "
                     f"use --selection one, or --policy {_able_type(kind)}"
                 )
+        if view.selection.needs_energy and not parts.improvement.gives_energy:
+            able = " or ".join(name for name, config in IMPROVEMENTS.items() if config.gives_energy)
+            yield (
+                f"selection {view.selection_label} needs an improvement that learns an energy of noised actions, which "
+                f"{names['improvement']} does not; use --selection one, or --improvement {able}"
+            )
 
 
 def _able(can: Callable[[type[PolicyConfig]], bool]) -> str:
