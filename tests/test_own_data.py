@@ -10,7 +10,9 @@ from own_builders import FORMS, arrow, episodes, episodic, flat, hdf5, npz, parq
 from core.options import OptionError
 from run_ablation import main
 from tasks import make_task
-from tasks.own.task import FileConfig, digest
+from tasks.own.config import FileConfig
+from tasks.own.held_out import discounted_returns
+from tasks.own.task import digest
 
 
 def under(path, **said):
@@ -37,7 +39,9 @@ def test_transitions_and_split_are_the_same_in_every_form(tmp_path, form):
     assert digest(data) == digest(make_task(f"file:{npz(tmp_path, of)}").data())
 
 
-TRAINED = "--preset td3+bc iql diffusion-ql --steps 3 --seeds 0 --network.hidden 8 --trainer.batch 8"
+#: of each evaluation, then of the last alone
+ALWAYS, LAST = {"energy_distance", "bc_loss", "q_data", "q_policy"}, {"precision", "recall", "fqe", "fqe_data"}
+TRAINED = "--task.fqe-steps 2 --preset td3+bc iql diffusion-ql --steps 3 --seeds 0 --network.hidden 8 --trainer.batch 8"
 
 
 def numbers(path, out, more=TRAINED):
@@ -57,8 +61,28 @@ def test_every_form_trains_to_the_same_numbers_without_a_simulator(tmp_path):
 def test_two_forms_train_to_the_same_numbers_without_a_simulator(tmp_path):
     pytest.importorskip("h5py")
     of = episodes()
-    one = "--preset td3+bc --steps 2 --seeds 0 --network.hidden 8 --trainer.batch 8"
+    one = "--preset td3+bc --task.fqe-steps 2 --steps 2 --seeds 0 --network.hidden 8 --trainer.batch 8"
     assert numbers(npz(tmp_path, of), tmp_path / "a", one) == numbers(episodic(tmp_path, of), tmp_path / "b", one)
+    assert set(pd.read_csv(tmp_path / "a" / "metrics.csv")["metric"]) == ALWAYS | LAST
+
+
+def test_a_class_with_a_density_has_the_likelihood_of_what_is_held_out(tmp_path):
+    path, out = npz(tmp_path, episodes()), tmp_path / "out"
+    command = f"--task file:{path} --task.fqe-steps 0 --policy gaussian --bc-only --steps 2 --eval-every 1 --seeds 0 1"
+    assert main([*command.split(), "--network.hidden", "8", "--out", str(out)]) == 0
+    found = pd.read_csv(out / "metrics.csv").pivot(index=["seed", "step"], columns="metric", values="value")
+    # the Gaussian's own loss is its likelihood
+    np.testing.assert_allclose(found["nll"], found["bc_loss"], rtol=1e-5)
+    assert set(found) == {"energy_distance", "bc_loss", "nll", "precision", "recall"}
+    assert found.loc[(slice(None), 1), "precision"].isna().all()
+
+
+def test_returns_are_discounted_within_their_episodes(tmp_path):
+    of = episodes(2, 3)
+    found = discounted_returns(make_task(f"file:{npz(tmp_path, of)}").data(), 0.5)
+    expected = [one["rewards"] @ [1, 0.5, 0.25] for one in of]
+    np.testing.assert_allclose(found[[0, 3]], expected, rtol=1e-6)
+    np.testing.assert_allclose(found[[2, 5]], [one["rewards"][-1] for one in of], rtol=1e-6)
 
 
 def renamed(of, names, drop=()):

@@ -12,7 +12,7 @@ from own_builders import episodes, minari, npz
 from core.options import OptionError
 from core.rng import SeedRng
 from tasks import make_task
-from tasks.own.task import DataConfig, FileConfig
+from tasks.own.config import DataConfig, FileConfig
 
 gymnasium = pytest.importorskip("gymnasium")
 pytest.importorskip("mujoco")

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ablations.plan.config import RunConfig
 from ablations.plan.views import View
+from ablations.run import offline
 from core import fusion
 from core.rng import Rng, SeedRng, seed_generator
 from policies import Policy
@@ -54,6 +55,10 @@ def judge(
     rng = SeedRng(run.seeds, "evaluate", trainer.device)
     with fusion.passes(trainer.device):
         scored = (task.conclude if last else task.evaluate)(act, rng, seeds)
+        held = task.held_out()
+        if held is not None:
+            more = offline.measured(run, trainer, held, act, last)
+            scored = dataclasses.replace(scored, metrics={**scored.metrics, **more})
     bad = {place: f"actions are not finite or beyond {FAR:g}" for place in np.flatnonzero(act.far.cpu()).tolist()}
     for name, values in scored.metrics.items():
         for place in np.flatnonzero(~np.isfinite(values)).tolist():

@@ -11,62 +11,31 @@ import dataclasses
 import functools
 import hashlib
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from core.options import OptionError, option
+from core.options import OptionError
 from core.rng import Rng
 from tasks import describing, minari_data
 from tasks.base import Act, Evaluation
 from tasks.d4rl_reader import QLearning
 from tasks.kinds import Kind
 from tasks.late import LateTask
-from tasks.minari_environment import LIMIT, Evaluated
 from tasks.offline import Recipe
-from tasks.own import env
-from tasks.own.assembling import Steps, joined, steps_of
-from tasks.own.bounds import Box, box_of
-from tasks.own.formats import paths_of, tables
+from tasks.own import reading
+from tasks.own.config import DataConfig, FileConfig
 from tasks.own.held_out import MEANINGS, HeldOut
-from tasks.own.keys import read_keys
 from tasks.own.split import Split, rows_of, split
 from tasks.simulators import packages_for
 from tasks.transforms import TransformConfig
-from tasks.validation import BadFile, checked, first_rows, of_size, scaled_actions
 
 FILE = "file:"
 #: of episodes, kept apart where there is no simulator
 HELD_OUT = 0.1
-
-
-@dataclass(frozen=True)
-class DataConfig(TransformConfig):
-    env: str | None = option(
-        None, "evaluate in this environment: a registered id, my_module:make_env, or none (default: as the data say)"
-    )
-    held_out: float | None = option(
-        None,
-        "share of episodes kept apart from training, to judge by (default: 0.1 without a simulator, else 0)",
-        at_least=0,
-        at_most=0.9,
-    )
-
-
-@dataclass(frozen=True)
-class FileConfig(DataConfig):
-    keys: str | None = option(
-        None,
-        "columns by field, observations=obs,actions=act; a+b joins, x_* is all such, rewards=none: there are none",
-    )
-    bounds: str | None = option(
-        None,
-        "of actions: LOW:HIGH of all columns (--task.bounds=-2:2), a pair for each, or data "
-        "(default: the simulator's, else -1:1 where they lie in it, else from the data)",
-    )
+#: of fitted Q evaluation, where there is no simulator
+FQE_STEPS = 5000
 
 
 class DataTask(LateTask):
@@ -92,7 +61,7 @@ class DataTask(LateTask):
     def under(self, transforms: TransformConfig, episodes: int | None = None) -> DataTask:
         """What is asked; data and simulators are shared by all that differ in how they are used alone."""
         assert isinstance(transforms, DataConfig)
-        used = dict.fromkeys([*(field.name for field in dataclasses.fields(TransformConfig)), "held_out"])
+        used = dict.fromkeys([*(field.name for field in dataclasses.fields(TransformConfig)), "held_out", "fqe_steps"])
         source = dataclasses.replace(transforms, **used)
         if source not in self._family:
             self._family[source] = self if source == self.asked else type(self)(self.name, self._make, source)
@@ -116,6 +85,12 @@ class DataTask(LateTask):
             return self.asked.held_out
         return 0.0 if self.recipe.simulator else HELD_OUT
 
+    @property
+    def fqe_steps(self) -> int:
+        if self.asked.fqe_steps is not None:
+            return self.asked.fqe_steps
+        return 0 if self.recipe.simulator else FQE_STEPS
+
     def split(self) -> Split:
         """Which rows are learned from."""
         if self._split is None:
@@ -127,7 +102,8 @@ class DataTask(LateTask):
 
     def held_out(self) -> HeldOut | None:
         if self._held is None and len(self.split().apart):
-            self._held = HeldOut.of(rows_of(self.data(), self.split().apart), self.affine(), self.training())
+            apart = rows_of(self.data(), self.split().apart)
+            self._held = HeldOut.of(apart, self.affine(), self.training(), self.recipe.discount, self.fqe_steps)
         return self._held
 
     def evaluate(self, act: Act, rng: Rng, seeds: int) -> Evaluation:
@@ -188,66 +164,9 @@ def own_task(name: str) -> OwnTask | None:
     place = name.removeprefix(FILE)
     if not name.startswith(FILE) or not place:
         return None
-    return OwnTask(name, functools.partial(recipe, name, place))
+    return OwnTask(name, functools.partial(reading.recipe, name, place))
 
 
 def minari_task(name: str) -> DataTask:
     """`minari:ID`."""
     return DataTask(name, lambda asked: minari_data.recipe(name, asked.env))
-
-
-def recipe(name: str, place: str, asked: FileConfig) -> Recipe:
-    """The task of data at a place, by what is asked of them. Raises `OptionError`, one line."""
-    folder = _minari_folder(Path(place).expanduser())
-    if folder is not None:
-        for option_name in ("keys", "bounds"):
-            if getattr(asked, option_name) is not None:
-                raise OptionError(f"--task.{option_name}: Minari's data say it themselves; leave it out")
-        return minari_data.recipe_of(name, minari_data.dataset_in(folder, asked.env), asked.env)
-    parts = _read(place, read_keys(asked.keys))
-    data = joined(place, parts)
-    obs_dim, act_dim = data.observations.shape[1], data.actions.shape[1]
-    begins = first_rows(data)
-    longest = int(np.diff(np.append(begins, len(data.rewards))).max())
-    evaluated = env.named(asked.env, (), longest) if asked.env else Evaluated(None, longest or LIMIT, None)
-    simulator, bounds = evaluated.simulator, box_of(data.actions, asked.bounds)
-    if simulator is not None:
-        low, high = env.box(simulator, obs_dim, act_dim)
-        if asked.bounds is None:
-            bounds = Box(low, high)
-        simulator = dataclasses.replace(simulator, box=(tuple(bounds.low), tuple(bounds.high)))
-    actions = scaled_actions(place, "actions", data.actions, bounds.low, bounds.high)
-    notes = (*data.notes, *filter(None, [bounds.note]))
-    whole = checked(place, dataclasses.replace(data, actions=actions, notes=notes))
-    return Recipe(
-        name,
-        obs_dim,
-        act_dim,
-        evaluated.limit,
-        evaluated.reference,
-        lambda: whole,
-        simulator,
-        notes=evaluated.notes,
-        box=(bounds.low, bounds.high),
-    )
-
-
-def _minari_folder(path: Path) -> Path | None:
-    """The folder of a Minari set that a path means, if it means one."""
-    places = (path, path / "data") if path.is_dir() else ()
-    return next((place for place in places if (place / minari_data.METADATA).exists()), None)
-
-
-def _read(place: str, said: Mapping[str, str]) -> list[Steps]:
-    """The tables of all files at a place."""
-    parts: list[Steps] = []
-    held = 0
-    for path in paths_of(place):
-        for table in tables(path, said.get("actions")):
-            parts.append(steps_of(table, said))
-            held += parts[-1].observations.nbytes + parts[-1].next_observations.nbytes
-            # each file was compared with its size; together they have to fit the memory
-            of_size(place, held, held)
-    if not parts:
-        raise BadFile(f"{place}: holds no table of steps")
-    return parts
