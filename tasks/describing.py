@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tasks.modality import modality
 from tasks.transforms import episode_returns
 from tasks.validation import doubts, first_rows
 
@@ -50,6 +51,9 @@ def _rows(data: QLearning) -> Iterator[tuple[str, str]]:
     yield "observations", f"{data.observations.shape[1]} columns, {_ranges(data.observations)}"
     bound = (np.abs(data.actions) >= 1 - AT_BOUND).mean()
     yield "actions", f"{data.actions.shape[1]} columns, {_ranges(data.actions)}, {bound:.2%} at the bounds"
+    modes = modality(data)
+    if modes is not None:
+        yield "modes", modes.words
     yield "rewards", f"{_ranges(data.rewards[:, None])}, mean {data.rewards.mean(dtype=np.float64):.4g}"
     yield "duplicates", f"{_repeated(data):.2%} of transitions repeat the observation and action of another"
 
