@@ -5,7 +5,7 @@ from __future__ import annotations
 from ablations.plan.preset import Preset
 from ablations.plan.presets import PRESETS
 
-HEADER = ("preset", "policy, regularizer, improvement, backup, selection", "source", "held by", "what differs")
+HEADER = ("preset", "policy, regularizer, improvement, backup, selection", "source", "tested against", "what differs")
 
 
 def table() -> str:
