@@ -1,6 +1,6 @@
 """python -m benchmarks.agreement: the plain reference learns the bandit, to hold the testbed's results against.
 
-The reference shares no code with policies, critics and trainer, trains one seed at a time, and is judged by the
+The reference shares no code with policies, critics and trainer, trains one seed at a time, and is evaluated by the
 task as every policy is. Without --cloning it is Diffusion-QL with the paper's toy settings (eta 2.5, T = 50).
 
 python -m benchmarks.agreement --out reference.csv    five seeds, 20,000 steps; some 25 minutes a seed on one core
@@ -23,7 +23,7 @@ from core.rng import SeedRng
 from tasks.bandits import Bandit
 
 CPU = torch.device("cpu")
-#: added to a seed, so that weights, training and judging each have a stream of their own
+#: added to a seed, so that weights, training and evaluation each have a stream of their own
 TRAINING, JUDGING = 1_000_000, 2_000_000
 
 

@@ -1,6 +1,6 @@
-"""python -m benchmarks.evaluation: judging S policies over E episodes each, batched against one step at a time.
+"""python -m benchmarks.evaluation: evaluation of S policies over E episodes each, batched against one step at a time.
 
-Both judge the same networks in the same simulator from the same starts, in turn, round after round. Batched: the
+Both evaluate the same networks in the same simulator from the same starts, in turn, round after round. Batched: the
 testbed's own evaluation, all episodes of all seeds together. In turn: as the released code does (2208.06193,
 `eval_policy` and `sample_action`), one environment, one state, T = 5 denoising steps and a softmax over the Q of
 `--candidates` samples for each step, 50 there; one is the sample itself, as the paper acts. The networks have been
@@ -166,7 +166,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--task", default="local:hopper-medium", help="whose data and simulator; 11 numbers seen, 3 set"
     )
-    parser.add_argument("--seeds", type=int, default=5, help="policies judged")
+    parser.add_argument("--seeds", type=int, default=5, help="policies evaluated")
     parser.add_argument("--episodes", type=int, default=10, help="of each policy")
     parser.add_argument("--candidates", type=int, default=50, help="samples of which each action is chosen")
     parser.add_argument("--limit", type=int, default=100, help="steps after which an episode is cut off")

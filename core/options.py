@@ -35,7 +35,7 @@ def option(
     """A dataclass field that carries its help text and its bounds.
 
     `sampling`: the option changes how a trained policy is sampled and nothing it learned, so that one trained policy
-    can be judged under several values. `bare`: what the option means on the command line when no value follows it.
+    can be evaluated under several values. `bare`: what the option means on the command line when no value follows it.
     """
     limits = {"choices": choices, "at_least": at_least, "above": above, "at_most": at_most}
     metadata = {"help": help, "limits": limits, "sampling": sampling, "bare": bare}

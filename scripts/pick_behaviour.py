@@ -3,8 +3,8 @@
     python -m scripts.pick_behaviour hopper /tmp/behaviour/hopper
 
 Expert: the best snapshot. Medium: the one before it whose score is nearest to half of the expert's. Replay: some
-snapshots evenly spaced on the way to the medium one. Candidates for both are judged again over more episodes, since the
-best of many short looks is mostly luck.
+snapshots evenly spaced on the way to the medium one. Candidates for both are evaluated again over more episodes, since
+the best of many short looks is mostly luck.
 Writes tasks/collect/weights/{body}-{expert,medium,replay-N}.npz and the training record beside them.
 """
 
@@ -22,7 +22,7 @@ from tasks.collect.locomotion import SIMULATORS, WEIGHTS, Stochastic
 from tasks.collect.record import episode_statistics, record
 from tasks.d4rl_names import LOCOMOTION, normalise
 
-#: snapshots kept of the way to the medium policy, candidates judged again, and the steps of that
+#: snapshots kept of the way to the medium policy, candidates evaluated again, and the steps of that
 STAGES, CANDIDATES, STEPS = 8, 8, 12_000
 
 

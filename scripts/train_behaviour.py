@@ -5,7 +5,7 @@
 Writes `step_XXXXXXXX.npz` (a `tasks.collect.actor.Actor`) and `record.csv` (step, minutes, normalised scores of
 stochastic and deterministic episodes). scripts/pick_behaviour.py chooses from them what the project commits.
 The environments are the -v4 ones: their reward and termination are those of the -v2 environments D4RL used
-(-v5 pays no alive bonus on the terminal step and changed the friction of a foot of Walker2d).
+(-v5 gives no alive bonus on the terminal step and changed the friction of a foot of Walker2d).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tasks: data to learn from, and a way to judge what was learned."""
+"""Tasks: data to learn from, and an evaluation of what was learned."""
 
 import difflib
 

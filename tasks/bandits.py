@@ -57,7 +57,7 @@ class Bandit(Task):
         "energy_distance": "to fresh data; 0 is equal",
         "on_mode": "share of samples within 4 deviations of a mode",
         "modes_covered": "modes that get at least half of a quarter of the samples",
-        "best_mode": "share of samples on the best-paid mode",
+        "best_mode": "share of samples on the mode with the highest reward",
         "other_modes": "share of samples on the three others",
         "out_of_bounds": "share of samples outside [-1, 1]",
         "reward": "expected reward of a sample",

@@ -81,7 +81,7 @@ class Task(ABC):
 
     @property
     def physics(self) -> dict[str, str]:
-        """What judges policies, where that is a simulator: packages with versions, environment."""
+        """The simulator of evaluation, where there is one: packages with versions, environment."""
         return {}
 
     @abstractmethod
@@ -89,7 +89,7 @@ class Task(ABC):
         """The data, `[n, ...]`, the same for all seeds."""
 
     def held_out(self) -> Any:
-        """Transitions that policies are judged by and not trained on (`tasks.own.held_out.HeldOut`); None: none are."""
+        """Transitions for evaluation that are not trained on (`tasks.own.held_out.HeldOut`); None: none are."""
         return None
 
     def prepare_for(self, asked: Iterable[Options]) -> None:
@@ -102,7 +102,7 @@ class Task(ABC):
             (task.prepare if self.data_by_options else task.dataset)()
 
     def prepare(self) -> None:
-        """Make sure of all that training and judging need, before either. Raises `OptionError` for what is missing."""
+        """Make sure of all that training and evaluation need. Raises `OptionError` for what is missing."""
         self.dataset()
 
     def data(self) -> QLearning:
@@ -119,7 +119,7 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(self, act: Act, rng: Rng, seeds: int) -> Evaluation:
-        """Judge S = `seeds` policies."""
+        """Evaluate S = `seeds` policies."""
 
     def conclude(self, act: Act, rng: Rng, seeds: int) -> Evaluation:
         """As `evaluate`, at the end of training: measures too expensive for every evaluation are added."""

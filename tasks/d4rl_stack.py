@@ -1,4 +1,4 @@
-"""`--backend d4rl`: the stack of the papers itself, d4rl 1.1 + gym 0.23 + mujoco-py, for data and for judging.
+"""`--backend d4rl`: the stack of the papers itself, d4rl 1.1 + gym 0.23 + mujoco-py, for data and evaluation.
 
 Transitions come from `d4rl.qlearning_dataset`, episodes from gym's environments in MuJoCo 2.1.0; score references are
 d4rl's own. scripts/install_d4rl.sh makes an environment with all of it. Its antmaze draws goal and start from NumPy's

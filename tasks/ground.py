@@ -51,7 +51,7 @@ def ground_of(behaviour: Behaviour, seed: int) -> Ground:
 
 
 def _of_file(behaviour: Recorded) -> Ground:
-    """Of the rows that are kept for judging, in an order of their own, one half to act in and one to compare with."""
+    """Of the rows kept for evaluation, in an order of their own, one half to act in and one to compare with."""
     order = torch.randperm(len(behaviour.judging), generator=torch.Generator().manual_seed(0))
     rows = behaviour.judging[order][: 2 * SAMPLES]
     half = len(rows) // 2

@@ -1,4 +1,4 @@
-"""An offline-RL task: recorded transitions to learn from, a simulator to be judged in.
+"""An offline-RL task: recorded transitions to learn from, a simulator to be evaluated in.
 
 Axes: S seeds, E episodes, O observation, A action, n transitions.
 """
@@ -124,7 +124,7 @@ class OfflineTask(Task):
 
     @property
     def physics(self) -> dict[str, str]:
-        """What judges policies: simulator packages with versions, environment; to stamp on every result."""
+        """The simulator of evaluation: packages with versions, environment; to stamp on every result."""
         return self.recipe.simulator.physics() if self.recipe.simulator else {}
 
     def data(self) -> QLearning:
@@ -224,7 +224,7 @@ class OfflineTask(Task):
         if then and then != here:
             against = "the papers" if self.recipe.recorded_with else "the policies that made the data"
             warnings.warn(
-                f"{self.recipe.name}: recorded with {then}, judged with {here}; "
+                f"{self.recipe.name}: recorded with {then}, evaluated with {here}; "
                 f"scores may differ a little from those of {against}",
                 stacklevel=3,
             )

@@ -1,7 +1,7 @@
-"""Judging policies in a simulator: the episodes of all seeds advance together, one batched action a step.
+"""Evaluating policies in a simulator: the episodes of all seeds advance together, one batched action a step.
 
 Axes: S seeds, E episodes, O observation, A action. Episode e of seed s starts from a seed drawn from s's own stream,
-and draws of the policy come from it too, so a seed's episodes are the same whoever is judged beside it. Shapes stay
+and draws of the policy come from it too, so a seed's episodes are the same whoever is evaluated beside it. Shapes stay
 `[S, E, ...]` to the end: a finished episode stands still and its actions are ignored.
 """
 

@@ -1,4 +1,4 @@
-"""One environment to judge a policy in, with the same face whoever wrote it: seeds in, numbers out, actions in [-1, 1].
+"""One environment to evaluate a policy in, one interface whoever wrote it: seeds in, numbers out, actions in [-1, 1].
 
 A `Simulator` is a recipe, small enough to send to another process; `Simulation` is a running one. Reaching the time
 limit ends an episode (truncation) without being terminal.

@@ -28,7 +28,7 @@ def uncompiled():
 
 @pytest.fixture
 def few_samples(monkeypatch):
-    """The bandit judged by 200 samples of a seed, of which a figure shows 50."""
+    """The bandit evaluated by 200 samples of a seed, of which a figure shows 50."""
     monkeypatch.setattr(bandits, "EVALUATION_SAMPLES", 200)
     monkeypatch.setattr(bandits, "KEPT_SAMPLES", 50)
 

@@ -150,7 +150,7 @@ def test_data_made_with_other_physics_are_warned_of_once(tiny, recwarn, changed,
         task.evaluate(lambda obs, rng: torch.zeros(*obs.shape[:2], 3), SeedRng((0,), "evaluate"), 1)
     lines = [str(warning.message) for warning in recwarn if "recorded with" in str(warning.message)]
     assert len(lines) == (named is not None)
-    assert all(named in line and "judged with mujoco" in line and "in Hopper-v4" in line for line in lines)
+    assert all(named in line and "evaluated with mujoco" in line and "in Hopper-v4" in line for line in lines)
 
 
 def test_physics_are_unknown_before_there_are_data(tiny):

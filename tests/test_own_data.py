@@ -279,7 +279,7 @@ def test_a_single_episode_holds_out_its_end(tmp_path):
 
 def test_without_simulator_and_with_nothing_held_out_nothing_judges(tmp_path):
     task = under(npz(tmp_path, episodes()), held_out=0.0)
-    with pytest.raises(OptionError, match=r"nothing judges a policy; use --task\.held-out"):
+    with pytest.raises(OptionError, match=r"no policy can be evaluated; use --task\.held-out"):
         task.prepare()
 
 

@@ -85,9 +85,9 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     for part in ("regularizer", "improvement", "backup"):
         default = f"default: {DEFAULT_CHOICES[part]}, or the task's"
         group.add_argument(f"--{part}", nargs="+", default=[], **_among(CHOICES[part]), help=default)
-    acting = "how to act, each judged on the same training: name, or name:candidates=10; default: one, or the task's"
+    acting = "how to act, each evaluated on the same weights: name, or name:candidates=10; default: one, or the task's"
     group.add_argument("--selection", nargs="+", default=[], **_among(SELECTIONS, selection_name), help=acting)
-    resample = "judge the trained policy under other samplers too: option=value,option=value; default: as trained"
+    resample = "evaluate the trained policy with other samplers too: option=value,option=value; default: as trained"
     group.add_argument("--resample", nargs="+", default=[], metavar="SAMPLER", help=resample)
     task = "bandit, bandit:... (--list), local:..., D4RL's names, ogbench:..., minari:..., file:PATH; default: bandit"
     group.add_argument("--task", default="bandit", type=_task, metavar="NAME", help=task)
@@ -143,8 +143,8 @@ def full_parser(
     for field in dataclasses.fields(Budget):
         _add_field(group, field.name, field, Budget, budget.get(field.name, field.default), several=False)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
-    fusing = "compile the training step, where auto: if the run is long enough to pay; off also has a GPU take steps "
-    fusing += "launch by launch; default: auto"
+    fusing = "compile the training step; auto: if the run is long enough to save time; off: also launch each kernel of "
+    fusing += "a GPU's step by itself; default: auto"
     group.add_argument("--compile", default="auto", choices=("auto", "on", "off"), help=fusing)
     frozen = "take the critic of that run, frozen: the same Q for every policy that is trained by it"
     group.add_argument("--critic-from", type=words.path, metavar="DIR", help=frozen)

@@ -1,6 +1,6 @@
 """Comparisons: each value a command names of a part or an option, crossed with every other, and what of it is no run.
 
-What a run does not have cannot tell two runs apart: `--policy diffusion gaussian --policy.T 5 50` is three runs.
+An option that a run does not have makes no further run: `--policy diffusion gaussian --policy.T 5 50` is three runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What released code does beyond its paper, as options: held to the releases' own numbers (tests/test_releases.py).
+"""What released code does beyond its paper, as options, tested against the releases' numbers (tests/test_releases.py).
 
 Sizes are the releases' too. What no option says is in each preset's note.
 """

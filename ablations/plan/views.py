@@ -1,4 +1,4 @@
-"""Views: the ways in which one trained policy is asked to act, each judged on the same weights.
+"""Views: the ways in which one trained policy acts, each evaluated on the same weights.
 
 A view is a selection (how an action is chosen among samples) and, for policies that can be sampled in several ways,
 options of its sampler. On the command line a view is written `name` or `name:option=value,option=value`.
@@ -59,7 +59,7 @@ def make_views(
 
 
 def _refuse_same(flag: str, named: Sequence[tuple[str, Any]]) -> None:
-    """Raise `OptionError` where two texts mean one thing: it would be judged, and shown, twice."""
+    """Raise `OptionError` where two texts mean one thing: it would be evaluated, and shown, twice."""
     for place, (text, meant) in enumerate(named):
         for before, other in named[:place]:
             if meant == other:

@@ -66,7 +66,7 @@ def _reference(directory: Path, task: Task) -> Mapping[str, np.ndarray]:
     asked = [record["options"].get("task", {}) for record in records]
     if any(one != asked[0] for one in asked):
         return {}
-    # what only transforms data for learning is judged as it is
+    # what only transforms data for learning is evaluated as it is
     return (of_record(task, asked[0]) if task.data_by_options else task).reference().metrics
 
 

@@ -1,4 +1,4 @@
-"""Training one run and judging it, into a directory."""
+"""Training one run and evaluating it, into a directory."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`bandit:file:PATH`: actions of your own, with contexts where there are any, as a behaviour without a density.
 
-A npz file with `actions` `[n, A]` in [-1, 1] and optional `contexts` `[n, O]`. Every fifth row is kept for judging.
+A npz file with `actions` `[n, A]` in [-1, 1] and optional `contexts` `[n, O]`. Every fifth row is kept for evaluation.
 Axes: n rows, O context, A action.
 """
 
@@ -22,7 +22,7 @@ from tasks.validation import BadFile, in_unit_box, numeric, refuse
 
 #: rows at least, so that a fifth of them says something
 FEWEST = 100
-#: one row in so many is kept for judging
+#: one row in so many is kept for evaluation
 HELD_OUT = 5
 KEYS = ("actions", "contexts")
 

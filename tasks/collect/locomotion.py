@@ -5,7 +5,7 @@ training had seen on the way to the medium policy, here rolled out from policies
 replay buffer. All policies act with their noise, as D4RL's did. The policies are in weights/, with their training
 record; scripts/train_behaviour.py made them with sbx.
 
-The environments are gymnasium's -v4: their rewards and terminations are those of the -v2 ones D4RL used (-v5 pays no
+The environments are gymnasium's -v4: their rewards and terminations are those of the -v2 ones D4RL used (-v5 gives no
 alive bonus on the terminal step and changed the friction of one of Walker2d's feet).
 """
 

@@ -15,7 +15,7 @@ class DataConfig(TransformConfig):
     )
     held_out: float | None = option(
         None,
-        "share of episodes kept apart from training, to judge by (default: 0.1 without a simulator, else 0)",
+        "share of episodes kept apart from training, for evaluation (default: 0.1 without a simulator, else 0)",
         at_least=0,
         at_most=0.9,
     )

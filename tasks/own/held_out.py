@@ -1,4 +1,4 @@
-"""Policies judged by episodes that they were not trained on: how near their actions are to the recorded ones there.
+"""Policies evaluated by episodes that they were not trained on: how near their actions are to the recorded ones there.
 
 At each held-out observation the policy takes one action; pairs (s, a) of both are compared, each column divided by its
 deviation in the data. Axes: S seeds, n held-out transitions, O observation, A action.

@@ -1,4 +1,4 @@
-"""Episodes kept apart from training, to judge by: whole ones, the same for every run and seed. Axes: n transitions."""
+"""Episodes kept apart from training, for evaluation: the same for every run and seed. Axes: n transitions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Tasks whose data may come without a simulator: `file:PATH` and `minari:ID`.
 
-Policies are then judged by episodes that are kept apart from training (tasks/own/held_out.py). Where the data or the
+Policies are then evaluated by episodes that are kept apart from training (tasks/own/held_out.py). Where the data or the
 user name an environment, they are evaluated in it too.
 """
 
@@ -130,12 +130,12 @@ class DataTask(LateTask):
             self.dataset()
         if self.held_out() is None:
             raise OptionError(
-                f"{self.name}: there is no simulator and nothing is held out, so nothing judges a policy; "
+                f"{self.name}: there is no simulator and nothing is held out, so no policy can be evaluated; "
                 "use --task.held-out 0.1, or name an environment with --task.env"
             )
         for note in (
             *self.recipe.notes,
-            f"no simulator: judged on held-out data, {self.split().words} (docs/own-data.md)",
+            f"no simulator: evaluated on held-out data, {self.split().words} (docs/own-data.md)",
         ):
             print(f"{self.recipe.name}: {note}", file=sys.stderr)
 
