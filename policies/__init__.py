@@ -17,6 +17,7 @@ from policies.deterministic import DeterministicConfig
 from policies.diffusion import DiffusionConfig
 from policies.distilled import DistilledConfig
 from policies.edm import EDMConfig
+from policies.energy import EnergyConfig
 from policies.flow import FlowConfig
 from policies.gaussian import GaussianConfig
 from policies.mean_flow import MeanFlowConfig
@@ -41,6 +42,7 @@ POLICIES: dict[str, type[PolicyConfig]] = {
     "normalizing-flow": NormalizingFlowConfig,
     "consistency": ConsistencyConfig,
     "autoregressive": AutoregressiveConfig,
+    "energy": EnergyConfig,
     "perturbed": PerturbedConfig,
     "distilled": DistilledConfig,
     "steered": SteeredConfig,

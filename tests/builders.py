@@ -36,7 +36,11 @@ class SampledPolicy(Policy):
 
 def small_config(name: str) -> PolicyConfig:
     """The named policy class at a size for tests."""
-    return POLICIES[name](T=5) if name == "diffusion" else POLICIES[name]()
+    sizes = {
+        "diffusion": {"T": 5},
+        "energy": {"negatives": 16, "candidates": 128},
+    }
+    return POLICIES[name](**sizes.get(name, {}))
 
 
 def make_trainer(

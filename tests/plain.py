@@ -269,6 +269,20 @@ class Consistency:
         return self.start(x + (low**2 - 0.002**2).sqrt() * second, low, s).clamp(-1, 1)
 
 
+class Energy:
+    """The data's action told from 32 even over the box."""
+
+    def __init__(self, policy):
+        self.net = policy.net
+
+    def loss(self, s, a, draws):
+        others = (2 * next(draws) - 1).view(len(a), 32, -1)
+        mine = net(self.net, torch.cat([a, s], -1))
+        theirs = torch.cat([net(self.net, torch.cat([others[:, j], s], -1)) for j in range(32)], -1)
+        share = torch.exp(-mine[:, 0]) / (torch.exp(-mine[:, 0]) + torch.exp(-theirs).sum(-1))
+        return -share.log() + 0.01 * theirs.mean(-1) ** 2
+
+
 PLAIN = {
     "GaussianPolicy": Gaussian,
     "MixturePolicy": Mixture,
@@ -280,6 +294,7 @@ PLAIN = {
     "DistilledPolicy": Distilled,
     "SteeredPolicy": Steered,
     "EDMPolicy": EDM,
+    "EnergyPolicy": Energy,
     "ConsistencyPolicy": Consistency,
 }
 

@@ -347,6 +347,7 @@ METHODS = {
     "bc-flow": cloning,
     "bc-edm": cloning,
     "bc-consistency": cloning,
+    "bc-energy": cloning,
     "bc-gaussian": cloning,
     "bc-cvae": cloning,
     "bc-diffusion": cloning,

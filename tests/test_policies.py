@@ -97,7 +97,8 @@ class TestContract:
         )
         policy = build(name)
         policy.sample(draw()[0], double_rng(SEEDS))
-        assert [shape[:2] for shape in passes] == [(S, B)] * policy.forwards_per_action
+        assert {shape[0] for shape in passes} == {S}
+        assert sum(shape[1] for shape in passes) == B * policy.forwards_per_action
 
     def test_save_and_load_give_the_same_policy(self, name, tmp_path):
         policy, other = build(name), small_config(name).build(SPEC, SMALL, [seed_generator(9, "init")] * 2).double()

@@ -28,6 +28,12 @@ IN_SAMPLE: dict[str, Preset] = {
     "bc-edm": _cloning("edm", "arXiv 2206.00364"),
     "bc-flow": _cloning("flow", "arXiv 2210.02747"),
     "bc-consistency": _cloning("consistency", "arXiv 2303.01469"),
+    "bc-energy": _cloning(
+        "energy",
+        "arXiv 2109.00137",
+        "Told from 32 actions even over the box. The release has, by task, 8 drawn by 100 Langevin steps "
+        "(--policy.others langevin), a penalty of the energy's slope, spectral norms, and 512 candidates, cooled down.",
+    ),
     "iql": Preset(
         parts("gaussian", "bc", "weighted", "expectile", "mode"),
         "arXiv 2110.06169",
