@@ -152,10 +152,10 @@ def bear(t, b, draws):
     return record | {"regularizer": mmd, "bonus": bonus, "actor_loss": mmd + bonus, "regularizer_own": own}
 
 
-def value_learning(t, b):
-    """IQL's V and Q: |tau - 1[u < 0]| u^2 with u = min_k Q_k(s, a) - V(s), tau = 0.7, and r + gamma V(s')."""
+def value_learning(t, b, tau=0.7):
+    """IQL's V and Q: |tau - 1[u < 0]| u^2 with u = min_k Q_k(s, a) - V(s), and r + gamma V(s')."""
     u = q_min(t.target_critic, b.obs, b.act).detach() - net(t.backup.net, b.obs)[:, 0]
-    loss = torch.where(u > 0, 0.7 * u**2, 0.3 * u**2).mean()
+    loss = torch.where(u > 0, tau * u**2, (1 - tau) * u**2).mean()
     return {"value_loss": loss} | temporal_difference(t, b, net(t.backup.net, b.next_obs)[:, 0])
 
 
@@ -324,6 +324,29 @@ def dtql(t, b, draws):
     }
 
 
+def ifql(t, b, draws):
+    return value_learning(t, b, 0.9) | cloning(t, b, draws)
+
+
+def fbrac(t, b, draws):
+    """Flow matching - the mean of ten heads, through the flow's steps, towards their lower bound."""
+    policy = plain(t.policy)
+    record = temporal_difference(t, b, pessimistic(q(t.target_critic, b.next_obs, policy.sample(b.next_obs, draws))))
+    loss = policy.loss(b.obs, b.act, draws).mean()
+    bonus = -(sum(q(t.critic, b.obs, policy.sample(b.obs, draws))) / 10).mean()
+    return record | {"regularizer": loss, "bonus": bonus, "actor_loss": loss + bonus}
+
+
+def fawac(t, b, draws):
+    """min(exp(0.8 A), 100) times flow matching, A over the mean of four actions of the policy."""
+    policy = plain(t.policy)
+    record = temporal_difference(t, b, pessimistic(q(t.target_critic, b.next_obs, policy.sample(b.next_obs, draws))))
+    loss, s = policy.loss(b.obs, b.act, draws), b.obs.repeat_interleave(4, 0)
+    value = q_min(t.target_critic, s, policy.sample(s, draws)).view(-1, 4).mean(1)
+    weight = torch.exp(0.8 * (q_min(t.target_critic, b.obs, b.act) - value)).clamp(max=100.0).detach()
+    return record | {"regularizer": loss.mean(), "actor_loss": (weight * loss).mean()}
+
+
 def qgpo(t, b, draws):
     """-sum_i softmax_i(3 min_k Q_k(a_i)) log softmax_i f(x_i) of 16 actions, noised at one level for each state."""
     values = torch.stack(each_of(16, t, b, draws)).min(0).values
@@ -376,6 +399,9 @@ METHODS = {
     "dsrl": dsrl,
     "dtql": dtql,
     "qgpo": qgpo,
+    "ifql": ifql,
+    "fbrac": fbrac,
+    "fawac": fawac,
 }
 #: learner -> the entry of the record that is its loss, and that of the norm of its gradient
 LOSSES = {"policy": ("actor_loss", "actor_grad_norm"), "critic": ("critic_loss", "critic_grad_norm")}

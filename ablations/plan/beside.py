@@ -1,6 +1,6 @@
 """Methods that train more beside the policy than a critic: a behaviour model, or a critic of latents.
 
-Rows of `ablations.plan.presets`. Pure data.
+And the baselines that are compared with them on the same ensemble. Rows of `ablations.plan.presets`. Pure data.
 """
 
 from __future__ import annotations
@@ -90,6 +90,26 @@ BESIDE: dict[str, Preset] = {
             "backup.samples": 16,
             "backup.temperature": 1.0,
             "selection.scale": 1.0,
+        },
+    ),
+    "fbrac": Preset(
+        parts("flow", "bc", "q-max", "lower-bound", "one"),
+        "arXiv 2502.02538 and 2601.14234 (a baseline)",
+        "Q through all steps of the flow. eta is 1 over the release's alpha, which is per task, 0.03 to 100.",
+        {"improvement.eta": 1.0, "improvement.head": "mean", "improvement.normalizer": "none", **QAM},
+    ),
+    "fawac": Preset(
+        parts("flow", "bc", "weighted", "lower-bound", "one"),
+        "arXiv 2502.02538 and 2601.14234 (a baseline)",
+        "The release learns V from the data's actions, and asks the mean of the heads. Here V is the mean over four "
+        "actions of the policy, and the smallest head is asked. 1 / beta is per task, 0.8 or 6.4.",
+        {
+            "improvement.form": "exp",
+            "improvement.baseline": "sample-mean",
+            "improvement.beta": 1.25,
+            "improvement.clip": 100.0,
+            "improvement.samples": 4,
+            **QAM,
         },
     ),
 }

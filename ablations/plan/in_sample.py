@@ -112,4 +112,11 @@ IN_SAMPLE: dict[str, Preset] = {
         released_budget={"lr_decay": "cosine"},
         golden="idql",
     ),
+    "ifql": Preset(
+        parts("flow", "bc", "none", "expectile", "argmax-q"),
+        "arXiv 2502.02538 (its baseline)",
+        "IDQL with a flow for the diffusion. The expectile is per task, 0.7 to 0.95 in ColinQiyangLi/qam, whose V goes "
+        "by a lower bound of ten heads; here by the smaller of two, as in seohongpark/fql.",
+        {"critic.layer_norm": True, "backup.expectile": 0.9, "selection.candidates": 32},
+    ),
 }
