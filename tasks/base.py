@@ -79,6 +79,17 @@ class Task(ABC):
         """Q of the behaviour's law, exactly, differentiable: `[n, O]`, `[n, A]` -> `[n]`. Only where `has_true_q`."""
         raise NotImplementedError
 
+    #: whether actions beyond the box are acted at its edge
+    clips: ClassVar[bool] = False
+
+    def shown(self, obs: Tensor) -> Tensor:
+        """Observations `[..., O]` of the environment, as policies are shown them."""
+        return obs
+
+    def box(self) -> tuple[np.ndarray, np.ndarray]:
+        """Centre and half width `[A]` of the environment's actions, which policies see as [-1, 1]."""
+        return np.zeros(self.spec.act_dim), np.ones(self.spec.act_dim)
+
     @property
     def physics(self) -> dict[str, str]:
         """The simulator of evaluation, where there is one: packages with versions, environment."""

@@ -74,6 +74,7 @@ class Recipe:
 class OfflineTask(Task):
     recipe: Recipe
     has_transforms = True
+    clips = True
     metrics = {
         "score": "normalised return: 0 is a random policy, 100 an expert; without references the share done, in %",
         "return": "mean undiscounted return of an episode",
@@ -96,6 +97,7 @@ class OfflineTask(Task):
         self._fleets: dict[int, Fleet | Workers] = {}
         self._warned = False
         self._solvable: bool | None = None
+        self._box: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def kind(self) -> Kind | None:
@@ -162,8 +164,11 @@ class OfflineTask(Task):
         count = seeds * self.recipe.episodes
         if count not in self._fleets:
             self._fleets[count] = launch(simulator, count)
-        judge = act if self.recipe.observation == "raw" else self._transformed(act)
-        result = rollout(self._fleets[count], judge, rng, seeds, self.recipe.episodes)
+
+        def shown(obs: Tensor, rng: Rng) -> Tensor:
+            return act(self.shown(obs), rng)
+
+        result = rollout(self._fleets[count], shown, rng, seeds, self.recipe.episodes)
         reference = self.recipe.reference
         done = np.nan_to_num(result.success) if self._reports_success() else None
         # without a reference and without a report of success there is no score: the return is what leads
@@ -182,10 +187,22 @@ class OfflineTask(Task):
             self._solvable = self.require_simulator().reports_success()
         return self._solvable
 
-    def _transformed(self, act: Act) -> Act:
-        """The policy, shown observations as the data have them."""
-        mean, scale = torch.as_tensor(self.affine().mean), torch.as_tensor(self.affine().scale)
-        return lambda obs, rng: act((obs - mean.to(obs)) / scale.to(obs), rng)
+    def shown(self, obs: Tensor) -> Tensor:
+        if self.recipe.observation == "raw":
+            return obs
+        affine = self.affine()
+        return (obs - torch.as_tensor(affine.mean).to(obs)) / torch.as_tensor(affine.scale).to(obs)
+
+    def box(self) -> tuple[np.ndarray, np.ndarray]:
+        if self.recipe.box is not None:
+            low, high = (np.asarray(bound, np.float64) for bound in self.recipe.box)
+            return (high + low) / 2, (high - low) / 2
+        if self._box is None:
+            running = self.recipe.simulator.start() if self.recipe.simulator else None
+            self._box = (running.centre, running.half) if running else super().box()
+            if running:
+                running.close()
+        return self._box
 
     def prepare(self) -> None:
         # the simulator first: what is missing is said before anything is downloaded or made

@@ -17,7 +17,8 @@ ARROWS = {
     "trainers": {"core", "policies.base", "critics", "trainers"},
     "tasks": {"core", "tasks"},
     "ablations": set(PACKAGES),
-    "run_ablation.py": {"core", "ablations"},
+    "run_ablation.py": {"ablations.command.main"},
+    "policy_ablation": {"core", "policies.base", "ablations", "policy_ablation"},
 }
 #: room of `ablations` -> the other rooms that it may know
 ROOMS = {
@@ -30,7 +31,10 @@ ROOMS = {
     "experiment": {"plan", "record", "analysis", "figures", "run", "report"},
     "command": {"plan", "record", "analysis", "figures", "run", "report", "experiment"},
 }
-FILES = [ROOT / "run_ablation.py", *(file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py")))]
+FILES = [
+    ROOT / "run_ablation.py",
+    *(file for package in (*PACKAGES, "policy_ablation") for file in sorted((ROOT / package).rglob("*.py"))),
+]
 OF_ROOMS = sorted((ROOT / "ablations").rglob("*/*.py"))
 
 

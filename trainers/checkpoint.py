@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import nn
 
 from core.options import OptionError, first_line
 from core.rng import SeedRng
@@ -169,7 +170,21 @@ def put(stored: dict[str, Any], trainer: Trainer, rng: SeedRng) -> None:
     for name, part in _stateful(trainer).items():
         part.load_state_dict(stored["state"][name])
     trainer.step = stored["step"]
+    trainer.tell()
     rng.load_state_dict(stored["rng"])
+
+
+def put_replica(stored: dict[str, Any], trainer: Trainer, row: int) -> None:
+    """Give a trainer of one replica the networks of the `row`-th of `stored`: to act, and not to train on."""
+    for name, part in _stateful(trainer).items():
+        if isinstance(part, nn.Module) and name in stored["state"]:
+            part.load_state_dict({key: _row(tensor, row) for key, tensor in stored["state"][name].items()})
+    trainer.step = stored["step"]
+    trainer.tell()
+
+
+def _row(tensor: torch.Tensor, row: int) -> torch.Tensor:
+    return tensor[[row]] if tensor.dim() else tensor
 
 
 def holds_critic(path: Path) -> bool:

@@ -131,6 +131,11 @@ class Trainer:
         self.step += 1
         return record
 
+    def tell(self) -> None:
+        """Put what changes over training where the last step left it, as a restored trainer needs it to be."""
+        for one in self._told:
+            one.at_step(max(self.step - 1, 0))
+
     def due(self) -> Due:
         """What the coming step has to do, which the step's number alone decides."""
         config, step = self.config, self.step + (self.config.delay == "last")

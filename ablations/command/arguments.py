@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from ablations.command import words
+from ablations.plan import own
 from ablations.plan.budget import Budget
 from ablations.plan.parts import CHOICES, DEFAULT_CHOICES, nested_defaults, sections
 from ablations.plan.presets import PRESETS
@@ -73,18 +74,18 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     )
     group = parser.add_argument_group("what to compare")
     policy = "policy class, default: diffusion; several values, here and of any part or --part.option, are compared"
-    group.add_argument("--policy", nargs="+", default=[], **_among(CHOICES["policy"]), help=policy)
+    group.add_argument("--policy", nargs="+", default=[], **_among(CHOICES["policy"], kind="policy"), help=policy)
     preset = "published method, a row of parts and options that others override; several are compared"
     group.add_argument("--preset", nargs="+", default=[], **_among(PRESETS), help=preset)
     released = "the preset with its released code's deviations from the paper"
     group.add_argument("--as-released", action="store_true", help=released)
     for key, default in (nested or {}).items():
         help = f"the policy class inside; default: {default}"
-        group.add_argument(flag_of(key), dest=key, nargs="+", **_among(POLICIES), help=help)
+        group.add_argument(flag_of(key), dest=key, nargs="+", **_among(POLICIES, kind="policy"), help=help)
     group.add_argument("--bc-only", action="store_true", help="behaviour cloning alone: no improvement, no critic")
     for part in ("regularizer", "improvement", "backup"):
         default = f"default: {DEFAULT_CHOICES[part]}, or the task's"
-        group.add_argument(f"--{part}", nargs="+", default=[], **_among(CHOICES[part]), help=default)
+        group.add_argument(f"--{part}", nargs="+", default=[], **_among(CHOICES[part], kind=part), help=default)
     acting = "how to act, each evaluated on the same weights: name, or name:candidates=10; default: one, or the task's"
     group.add_argument("--selection", nargs="+", default=[], **_among(SELECTIONS, selection_name), help=acting)
     resample = "evaluate the trained policy with other samplers too: option=value,option=value; default: as trained"
@@ -107,18 +108,26 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     return parser
 
 
-def _among(registry: Mapping[str, Any], name_of: typing.Callable[[str], str] = str) -> dict[str, Any]:
+def _among(
+    registry: Mapping[str, Any], name_of: typing.Callable[[str], str] = str, kind: str | None = None
+) -> dict[str, Any]:
+    """`kind`: of parts that a user may have of their own, as module:Class."""
+
     def known(text: str) -> str:
-        name = name_of(text)
+        try:
+            name = name_of(text) if kind is None else own.named(kind, text)
+        except OptionError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
         if name in registry:
-            return text
+            return text if kind is None else name
         raise argparse.ArgumentTypeError(unknown_name(name, registry))
 
-    return {"type": known, "metavar": "|".join(registry)}
+    return {"type": known, "metavar": "|".join(name for name in registry if ":" not in name)}
 
 
 def _task(name: str) -> str:
     try:
+        name = own.named("task", name)
         make_task(name)
     except OptionError as error:
         raise argparse.ArgumentTypeError(str(error).removeprefix("--task: ")) from None

@@ -82,10 +82,17 @@ def legend_above(figure: Figure, axis: Axes) -> None:
     figure.legend(lines, names, loc="outside upper center", ncols=min(len(names), 4), frameon=False)
 
 
+#: of a figure's file, by its ending
+FORMATS = ("png", "pdf", "svg")
+
+
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure beside, then rename it into its place."""
+    """Write a figure beside, then rename it into its place. Raises `OptionError` for an ending that is no format."""
+    kind = path.suffix[1:].lower()
+    if kind not in FORMATS:
+        raise OptionError(f"{path}: a figure ends in {', '.join(f'.{one}' for one in FORMATS)}")
     with beside(path) as partial:
-        figure.savefig(partial, format="png", dpi=150, bbox_inches="tight")
+        figure.savefig(partial, format=kind, dpi=150, bbox_inches="tight")
     plt.close(figure)
 
 

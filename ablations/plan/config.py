@@ -230,8 +230,10 @@ def _ways_to_act(request: Request, names: Mapping[str, str]) -> list[str]:
 
 def _label(request: Request, names: Mapping[str, str]) -> str:
     """A short name: the preset and what replaces its policy, or the policy and how it is trained."""
+    # a label is the name of a directory
+    names = {part: name.replace(":", ".") for part, name in names.items()}
     if request.preset:
-        return "-".join([request.preset, *filter(None, [request.names.get("policy")])])
+        return "-".join([request.preset, *([names["policy"]] if request.names.get("policy") else [])])
     regularizer = "" if names["regularizer"] == "bc" else f"-{names['regularizer']}"
     improvement = "bc" if names["improvement"] == "none" and not regularizer else names["improvement"]
     return f"{names['policy']}{regularizer}" + ("" if improvement == "none" else f"-{improvement}")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ablations.plan import own
 from ablations.plan.budget import Budget
 from core.options import OptionError, unknown_name
 
@@ -22,20 +23,22 @@ BUDGET = tuple(one.name for one in dataclasses.fields(Budget))
 #: what an arm may set besides what is common
 OF_ARMS = (*FACTORS, *BUDGET, "options", "bc_only", "as_released", "critic_from", "precision", "seeds", "varied")
 
-Levels = str | Sequence[str]
+#: names, and in Python also classes and configurations
+Levels = Any
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """The runs of one comparison. Raises `OptionError` for what no plan can be.
 
-    `policy`, `preset`, `regularizer`, `improvement`, `backup`: names, as `--list` prints them; `selection`,
-    `resample`: ways to act, as on the command line (`argmax-q:candidates=10`); `options`: `part.field` -> a value or
-    several (`{"policy.T": [5, 50], "policy.base": "cvae"}`); `steps` to `early_stop`: as `Budget`, None for the
+    `task`: a name, or a class of your own; `policy`, `preset`, `regularizer`, `improvement`, `backup`: names, as
+    `--list` prints them, or classes or configurations, of your own too; `selection`, `resample`: ways to act, as on the
+    command line (`argmax-q:candidates=10`); `options`: `part.field` -> a value or several
+    (`{"policy.T": [5, 50], "policy.base": "cvae"}`); `steps` to `early_stop`: as `Budget`, None for the
     default; `arms`: label -> fields; `name`, `question`, `figures`: of a study.
     """
 
-    task: str = "bandit"
+    task: Any = "bandit"
     preset: Levels = ()
     policy: Levels = ()
     regularizer: Levels = ()
@@ -65,9 +68,16 @@ class Plan:
     varied: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        found: dict[str, Any] = {}
         for factor in FACTORS:
-            object.__setattr__(self, factor, _levels(factor, getattr(self, factor)))
-        options = {_key(key): _values(value) for key, value in _mapping("options", self.options).items()}
+            levels, of_objects = _levels(factor, getattr(self, factor))
+            object.__setattr__(self, factor, levels)
+            found |= of_objects
+        object.__setattr__(self, "task", own.of_object("task", self.task)[0])
+        options = {
+            **{key: (value,) for key, value in found.items()},
+            **{_key(key): _values(value) for key, value in _mapping("options", self.options).items()},
+        }
         object.__setattr__(self, "options", options)
         object.__setattr__(self, "seeds", _seeds(self.seeds))
         object.__setattr__(self, "figures", tuple(self.figures))
@@ -86,9 +96,9 @@ class Plan:
         if not self.arms:
             yield None, self
         for label, arm in self.arms.items():
-            own = dict(arm)
-            options = {**self.options, **own.pop("options", {})}
-            yield label, dataclasses.replace(self, **own, options=options, arms={})
+            said = dict(arm)
+            options = {**self.options, **said.pop("options", {})}
+            yield label, dataclasses.replace(self, **said, options=options, arms={})
 
     def budget(self) -> dict[str, Any]:
         """What it says of the budget."""
@@ -116,11 +126,17 @@ def _mapping(what: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _levels(factor: str, value: Any) -> tuple[str, ...]:
-    levels = (value,) if isinstance(value, str) else value
-    if not isinstance(levels, Sequence) or not all(isinstance(level, str) for level in levels):
+def _levels(factor: str, value: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The names of a factor's levels, and the options that come with one that is an object."""
+    levels = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    words_alone = factor in ("preset", "resample") or any(isinstance(level, int | float | None) for level in levels)
+    if words_alone and not all(isinstance(level, str) for level in levels):
         raise OptionError(f"{factor} must be a name or a list of names, got {value!r}")
-    return tuple(levels)
+    named = [own.of_object(factor, level) for level in levels]
+    options = {key: one for _, options in named for key, one in options.items()}
+    if options and len(named) > 1:
+        raise OptionError(f"{factor}: one object with options of its own stands alone; give the others as arms")
+    return tuple(name for name, _ in named), options
 
 
 def _key(key: str) -> str:

@@ -34,6 +34,9 @@ def _git_revision() -> str | None:
     """The revision of the code when first asked, with a + where the code has changes; None outside a checkout."""
     here = Path(__file__).resolve().parents[2]
     try:
+        if Path(_git(here, "rev-parse", "--show-toplevel")).resolve() != here:
+            # installed, below somebody's own checkout
+            return None
         revision = _git(here, "rev-parse", "--short=12", "HEAD")
         return revision + ("+" if _git(here, "status", "--porcelain", "-uno", "--", "*.py", "*.cpp") else "")
     except (OSError, subprocess.CalledProcessError):

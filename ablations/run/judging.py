@@ -50,7 +50,7 @@ def judge(
     `last`: they are trained no more, so that expensive measures are taken too.
     """
     seeds = len(run.seeds)
-    act = Watched(view, _resampled(run, view, task, trainer), trainer, seeds)
+    act = Watched(view, resampled(run, view, task, trainer), trainer, seeds)
     # every evaluation of a run meets the same draws, so that a curve shows the policy and not the noise
     rng = SeedRng(run.seeds, "evaluate", trainer.device)
     with fusion.passes(trainer.device):
@@ -83,10 +83,10 @@ def without(scored: Evaluation, places: list[int]) -> Evaluation:
 
 def forwards(run: RunConfig, view: View, task: Task, trainer: Trainer) -> int:
     """Passes through the policy's network that one action of this view costs."""
-    return _resampled(run, view, task, trainer).forwards_per_action * getattr(view.selection, "candidates", 1)
+    return resampled(run, view, task, trainer).forwards_per_action * getattr(view.selection, "candidates", 1)
 
 
-def _resampled(run: RunConfig, view: View, task: Task, trainer: Trainer) -> Policy:
+def resampled(run: RunConfig, view: View, task: Task, trainer: Trainer) -> Policy:
     """The trained policy, or a twin with its weights and the view's sampler."""
     if view.policy is None:
         return trainer.acting_policy

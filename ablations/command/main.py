@@ -1,0 +1,150 @@
+"""What a command does, from its words to its exit code: parse, run, say where the results are."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ablations.command.cli import parse, parse_reading
+from ablations.command.listing import listing
+from ablations.experiment import conduct
+from ablations.plan import sense
+from ablations.record import verify
+from ablations.report import joining, suite
+from ablations.report.table import heading
+from ablations.run import compiling, interrupts
+from core.options import OptionError
+
+#: what `--aggregate` and `--join` do instead of training
+READERS = {"aggregate": suite.carry_out, "join": joining.carry_out}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the exit code: 0 done, 1 a seed diverged, a figure or the machine failed, 2 the command cannot be used.
+
+    130, 143 and 129: ended by SIGINT, SIGTERM or SIGHUP.
+    """
+    with interrupts.listening():
+        try:
+            return _carry_out(arguments)
+        except OptionError as error:
+            print(f"run_ablation.py: error: {error}", file=sys.stderr)
+            return 2
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            print(f"run_ablation.py: error: {error}", file=sys.stderr)
+            return 1
+        except OSError as error:
+            if error.errno is None:
+                raise
+            print(f"run_ablation.py: error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+            return 1
+        except (KeyboardInterrupt, interrupts.AtOnce):
+            print("run_ablation.py: interrupted; what was whole is kept", file=sys.stderr)
+            return interrupts.exit_code()
+
+
+def _carry_out(arguments: Sequence[str]) -> int:
+    if "--list" in arguments:
+        print(listing())
+        return 0
+    reading = parse_reading(arguments)
+    if reading:
+        kind, directories, out = reading
+        if kind == "verify":
+            said, whole = verify.carry_out(directories)
+            print(said)
+            return 0 if whole else 1
+        shown = READERS[kind](directories, out)
+        print(f"{shown.table}\n\n{_places(out)}")
+        return _say_failures(shown.failures)
+    return _train(arguments)
+
+
+def _train(arguments: Sequence[str]) -> int:
+    command = parse(arguments)
+    if command.describe:
+        print(conduct.describe(command.runs))
+        return 0
+    for line in [*command.left_out, *sense.lines_of(command.runs)]:
+        print(line, file=sys.stderr)
+    conduct.claim(command.runs, command.out, command.study)
+    note = compiling.fuse_if_it_pays(command.compile, command.runs, command.device)
+    if note:
+        print(note, file=sys.stderr)
+    # said now: what is killed goes on by this name
+    print(f"results go to {command.out}", file=sys.stderr)
+    try:
+        ended = conduct.carry_out(
+            command.runs,
+            command.out,
+            command.device,
+            command.study,
+            command.only,
+            command.seeds_at_once,
+            command.checkpoint_every,
+        )
+    except (KeyboardInterrupt, interrupts.AtOnce):
+        _say_how_to_go_on(arguments, command.out)
+        return interrupts.exit_code()
+    first = command.runs[0]
+    if ended.table:
+        print(f"\n{heading(first.task, len(first.seeds))}\n\n{ended.table}\n\n{_places(command.out)}")
+    code = _say_failures(ended.failures)
+    if ended.interrupted:
+        _say_how_to_go_on(arguments, command.out)
+        return interrupts.exit_code()
+    return code
+
+
+def _say_failures(failures: Sequence[str]) -> int:
+    """The exit code of a command after which so many lines are to be said."""
+    for failure in failures:
+        print(f"run_ablation.py: error: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _say_how_to_go_on(arguments: Sequence[str], out: Path) -> None:
+    named = any(word.partition("=")[0] == "--out" for word in arguments)
+    command = shlex.join(["python", "run_ablation.py", *arguments, *([] if named else ["--out", str(out)])])
+    print(f"run_ablation.py: interrupted; this goes on where it stopped: {command}", file=sys.stderr)
+
+
+class Unheard(io.TextIOWrapper):
+    """A standard stream whose reader may go (`| head`), or its disk fill: what is said then is lost, and no run."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+
+def _places(out: Path) -> str:
+    figure = out / "figure.png"
+    return f"results: {out}" + (f"\nfigure:  {figure}" if figure.exists() else "")
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """As `main`, for a whole process: nothing is lost where nobody reads what it says."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            buffering = stream.line_buffering
+            setattr(sys, name, Unheard(stream.buffer, stream.encoding, "replace", line_buffering=buffering))
+    return main(arguments)
