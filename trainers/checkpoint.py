@@ -170,7 +170,7 @@ def put(stored: dict[str, Any], trainer: Trainer, rng: SeedRng) -> None:
     for name, part in _stateful(trainer).items():
         part.load_state_dict(stored["state"][name])
     trainer.step = stored["step"]
-    trainer.tell()
+    trainer.tell(trainer.step - 1)
     rng.load_state_dict(stored["rng"])
 
 
@@ -180,7 +180,7 @@ def put_replica(stored: dict[str, Any], trainer: Trainer, row: int) -> None:
         if isinstance(part, nn.Module) and name in stored["state"]:
             part.load_state_dict({key: _row(tensor, row) for key, tensor in stored["state"][name].items()})
     trainer.step = stored["step"]
-    trainer.tell()
+    trainer.tell(trainer.step - 1)
 
 
 def _row(tensor: torch.Tensor, row: int) -> torch.Tensor:

@@ -125,16 +125,15 @@ class Trainer:
         if self.config.bonus_start or self.config.bonus_ramp:
             self.bonus_weight.fill_(self.config.bonus_weight(self.step))
         self._anneal()
-        for one in self._told:
-            one.at_step(self.step)
+        self.tell(self.step)
         record = self.taking(self.due(), batch, rng)
         self.step += 1
         return record
 
-    def tell(self) -> None:
-        """Put what changes over training where the last step left it, as a restored trainer needs it to be."""
+    def tell(self, step: int) -> None:
+        """Put what changes over training where the step of this number has it."""
         for one in self._told:
-            one.at_step(max(self.step - 1, 0))
+            one.at_step(max(step, 0))
 
     def due(self) -> Due:
         """What the coming step has to do, which the step's number alone decides."""
