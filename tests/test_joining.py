@@ -177,7 +177,7 @@ def test_what_cannot_be_joined_is_one_line(tmp_path, capsys):
         ([run("e", [2], interrupted=True)], "e/bc was interrupted; let it go on to its end"),
         ([run("f", [2], "other", task="walker2d-medium-v2")], "runs of several tasks"),
         ([run("g", [2]) / "bc"], "bc is one run, and another a comparison"),
-        ([a, "--steps", "3"], "--steps: --join reads what is there and takes --out alone"),
+        ([a, "--steps", "3"], "--steps: --join reads what is there and takes --out and --all-metrics alone"),
         ([run("h", [2]), "--out", a], "already exists"),
     ]:
         out = [] if "--out" in other else ["--out", tmp_path / "out"]

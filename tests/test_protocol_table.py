@@ -41,7 +41,7 @@ def test_every_rule_is_named_with_its_score_over_seeds(tmp_path):
     }
     assert set(chosen["seeds"]) == {2}
     assert (chosen["low"] < chosen["mean"]).all()
-    printed = table(chosen, {}, pd.DataFrame())
+    printed = table(chosen, {}, pd.DataFrame(), all_metrics=True)
     assert "score, offline, corrected (k = 2)" in printed
     assert "score, mean of last ten " in printed
 

@@ -38,9 +38,9 @@ Train policy classes on offline data under one critic and one trainer, and compa
 """
 #: what reads directories that are there, instead of training
 READING = {
-    "aggregate": "read directories that are there, one for each task, as one: interquartile means, ...",
-    "join": "make of directories that are there, the same runs of other seeds, the one of all their seeds",
-    "verify": "say what of directories that are there is damaged, missing or foreign; exit code 1 where anything is",
+    "aggregate": "combine directories of results, one for each task: interquartile means, ...",
+    "join": "join directories of the same runs with other seeds into one of all seeds",
+    "verify": "list what is damaged, missing or foreign in directories of results; exit code 1 if anything is",
 }
 Names = Mapping[str, str]
 
@@ -86,7 +86,7 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     for part in ("regularizer", "improvement", "backup"):
         default = f"default: {DEFAULT_CHOICES[part]}, or the task's"
         group.add_argument(f"--{part}", nargs="+", default=[], **_among(CHOICES[part], kind=part), help=default)
-    acting = "how to act, each evaluated on the same weights: name, or name:candidates=10; default: one, or the task's"
+    acting = "how the policy acts, all on the same weights: name, or name:candidates=10; default: one, or the task's"
     group.add_argument("--selection", nargs="+", default=[], **_among(SELECTIONS, selection_name), help=acting)
     resample = "evaluate the trained policy with other samplers too: option=value,option=value; default: as trained"
     group.add_argument("--resample", nargs="+", default=[], metavar="SAMPLER", help=resample)
@@ -94,16 +94,16 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     group.add_argument("--task", default="bandit", type=_task, metavar="NAME", help=task)
     backend = "d4rl: data and simulator from the real d4rl + gym + mujoco-py; default: gymnasium"
     group.add_argument("--backend", default="gymnasium", choices=BACKENDS, help=backend)
-    skip = "of several values, leave out combinations that cannot work, saying why; else they are refused"
+    skip = "leave out combinations that cannot work, and say why; default: they are refused"
     group.add_argument("--skip-impossible", action="store_true", help=skip)
-    group.add_argument("--describe", action="store_true", help="print what the task's data are, and train nothing")
+    group.add_argument("--describe", action="store_true", help="describe the task's data, and train nothing")
+    every = "the table has all metrics, not the three that matter most; the CSV files always have all"
+    group.add_argument("--all-metrics", action="store_true", help=every)
     group.add_argument("--list", action="store_true", help="print all parts, presets and studies, and what combines")
     for kind, help in READING.items():
         group.add_argument(f"--{kind}", nargs="+", type=words.path, metavar="DIR", help=f"instead of training {help}")
     group.add_argument("--study", **_among(STUDIES), help="run a whole study; further options apply to all its runs")
-    only = (
-        "of the study just these; its other runs may be made by other commands with the same --out, on other machines"
-    )
+    only = "only these runs of the study; other commands with the same --out, also on other machines, may make the rest"
     group.add_argument("--only", nargs="+", default=[], metavar="RUN", help=only)
     return parser
 

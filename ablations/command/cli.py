@@ -51,6 +51,8 @@ class Invocation:
     left_out: tuple[str, ...] = ()
     #: say what the data are and train nothing
     describe: bool = False
+    #: whether the table has all metrics
+    all_metrics: bool = False
 
 
 #: `--critic exact` is short for `--critic.source exact`
@@ -80,11 +82,15 @@ def parse(arguments: Sequence[str]) -> Invocation:
         tuple(run.label for run in runs if _asked(run.label, early.only)),
         made.left_out,
         known.describe,
+        known.all_metrics,
     )
 
 
-def parse_reading(arguments: Sequence[str]) -> tuple[str, list[Path], Path] | None:
-    """How to read directories as one, which, and where the result goes; None where the command trains."""
+def parse_reading(arguments: Sequence[str]) -> tuple[str, list[Path], Path, bool] | None:
+    """How to read directories as one, which, where the result goes, and whether its table has all metrics.
+
+    None where the command trains.
+    """
     flags = {word.partition("=")[0] for word in arguments}
     kind = next((kind for kind in READING if f"--{kind}" in flags), None)
     if kind is None or flags & {"-h", "--help"}:
@@ -93,10 +99,14 @@ def parse_reading(arguments: Sequence[str]) -> tuple[str, list[Path], Path] | No
     parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument(f"--{kind}", nargs="+", type=words.path, dest="directories")
     parser.add_argument("--out", type=words.directory, default=_below_runs(kind))
+    takes = "--out"
+    if kind == "join":
+        parser.add_argument("--all-metrics", action="store_true")
+        takes = "--out and --all-metrics"
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
-        raise OptionError(f"{unknown[0]}: --{kind} reads what is there and takes --out alone; leave it out")
-    return kind, known.directories, known.out
+        raise OptionError(f"{unknown[0]}: --{kind} reads what is there and takes {takes} alone; leave it out")
+    return kind, known.directories, known.out, getattr(known, "all_metrics", False)
 
 
 def _below_runs(name: str) -> Path:

@@ -57,13 +57,13 @@ def _carry_out(arguments: Sequence[str]) -> int:
         return 0
     reading = parse_reading(arguments)
     if reading:
-        kind, directories, out = reading
+        kind, directories, out, every = reading
         if kind == "verify":
             said, whole = verify.carry_out(directories)
             print(said)
             return 0 if whole else 1
         shown = READERS[kind](directories, out)
-        print(f"{shown.table}\n\n{_places(out)}")
+        print(f"{shown.whole if every else shown.table}\n\n{_places(out)}")
         return _say_failures(shown.failures)
     return _train(arguments)
 
@@ -96,7 +96,8 @@ def _train(arguments: Sequence[str]) -> int:
         return interrupts.exit_code()
     first = command.runs[0]
     if ended.table:
-        print(f"\n{heading(first.task, len(first.seeds))}\n\n{ended.table}\n\n{_places(command.out)}")
+        table = ended.whole if command.all_metrics else ended.table
+        print(f"\n{heading(first.task, len(first.seeds))}\n\n{table}\n\n{_places(command.out)}")
     code = _say_failures(ended.failures)
     if ended.interrupted:
         _say_how_to_go_on(arguments, command.out)

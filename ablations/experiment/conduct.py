@@ -18,11 +18,15 @@ from tasks import Task, make_task
 
 @dataclass(frozen=True)
 class Ended:
-    """How it went: the table of all that is there, whether it was interrupted, which seeds and figures failed."""
+    """How it went: the table of what is there, whether it was interrupted, which seeds and figures failed.
+
+    `whole` is the table with all metrics.
+    """
 
     table: str
     interrupted: bool = False
     failures: tuple[str, ...] = ()
+    whole: str = ""
 
 
 def claim(runs: Sequence[RunConfig], directory: Path, study: str | None = None) -> None:
@@ -47,7 +51,7 @@ def carry_out(
     if not results.run_directories(directory):
         return Ended("", made.interrupted)
     shown = showing.show(directory, task, study)
-    return Ended(shown.table, made.interrupted, (*made.diverged, *shown.failures))
+    return Ended(shown.table, made.interrupted, (*made.diverged, *shown.failures), shown.whole)
 
 
 def describe(runs: Sequence[RunConfig]) -> str:

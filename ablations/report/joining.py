@@ -66,7 +66,8 @@ def carry_out(directories: Sequence[Path], out: Path) -> Shown:
             write_json(partial / "comparison.json", {"study": study, "runs": labels})
     seeds = {len(results.read_config(run)["seeds"]) for run in results.run_directories(out)}
     shown = show(out, task, study)
-    return shown._replace(table=f"{heading(first['task'], *seeds)}\n\n{shown.table}")
+    above = heading(first["task"], *seeds)
+    return shown._replace(table=f"{above}\n\n{shown.table}", whole=f"{above}\n\n{shown.whole}")
 
 
 def _alike_directories(directories: Sequence[Path]) -> list[dict[str, Path]]:

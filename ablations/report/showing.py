@@ -23,10 +23,11 @@ from tasks.known import of_record
 
 
 class Shown(NamedTuple):
-    """A table, and a line for each figure that could not be drawn."""
+    """A table, a line for each figure that could not be drawn, and the table with all metrics."""
 
     table: str
     failures: tuple[str, ...] = ()
+    whole: str = ""
 
 
 def show(directory: Path, task: Task, study: str | None) -> Shown:
@@ -40,7 +41,8 @@ def _show(directory: Path, task: Task, study: str | None) -> Shown:
     metrics, chosen = results.load_metrics(directory), protocols.by_protocol(directory)
     runs = [name for run in results.run_directories(directory) for name in results.names_of(results.read_config(run))]
     if metrics.empty:
-        return Shown(table(metrics, {}, pd.DataFrame(), runs))
+        text = table(metrics, {}, pd.DataFrame(), runs)
+        return Shown(text, whole=text)
     summary = statistics.summarise(metrics)
     tables = {
         "summary": statistics.final(summary),
@@ -56,8 +58,9 @@ def _show(directory: Path, task: Task, study: str | None) -> Shown:
         path = directory / (f"{name}.png" if index else "figure.png")
         failures.append(attempt(functools.partial(FIGURES[name], directory, summary, path), path))
     reference = {metric: float(values[0]) for metric, values in _reference(directory, task).items()}
-    text = table(pd.concat([tables["summary"], tables["protocols"]]), reference, tables["differences"], runs)
-    return Shown(text, tuple(filter(None, failures)))
+    rows = pd.concat([tables["summary"], tables["protocols"]])
+    short, whole = (table(rows, reference, tables["differences"], runs, every) for every in (False, True))
+    return Shown(short, tuple(filter(None, failures)), whole)
 
 
 def _reference(directory: Path, task: Task) -> Mapping[str, np.ndarray]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from ablations.analysis.aggregates import STATISTICS
+from ablations.analysis.metrics import directed, headline
 from ablations.analysis.statistics import format_interval
 
 #: of what differs from the first run
 MARK = " *"
-#: more runs than this make a table that is read by rows
-MOST_COLUMNS = 5
+#: characters of a line, at most
+WIDTH = 100
+#: of a run's name, before it is continued on the next line
+NAME = 40
 #: under a table of runs of which a seed has no result
 DIVERGED = "seeds that diverged have no result: means and intervals are over the others"
 
@@ -28,11 +32,16 @@ def heading(task: str, *seeds: int) -> str:
 
 
 def table(
-    summary: pd.DataFrame, reference: dict[str, float], differences: pd.DataFrame, runs: Sequence[str] = ()
+    summary: pd.DataFrame,
+    reference: dict[str, float],
+    differences: pd.DataFrame,
+    runs: Sequence[str] = (),
+    all_metrics: bool = False,
 ) -> str:
-    """Metrics down, runs across, mean and 95% interval over seeds; a column for fresh data where it is known.
+    """Mean and 95% interval over seeds of each run, and of fresh data where it is known, 100 characters wide at most.
 
-    Many runs go down instead, and metrics across. What differs from the first run by more than chance is marked.
+    The three metrics that matter, unless `all_metrics`, with an arrow towards the better values. Metrics go down where
+    all runs fit beside one another, and runs do otherwise. Significant differences from the first run are marked.
     `runs`: all of them in their order, those too of which no seed has a result; by default those of `summary`.
     """
     runs = list(runs or dict.fromkeys(summary["run"]))
@@ -51,10 +60,48 @@ def table(
     wide = wide.reindex(index=list(dict.fromkeys(summary["metric"])), columns=runs).astype(object).fillna("-")
     if reference:
         wide["fresh data"] = [f"{reference[metric]:.4f}" if metric in reference else "-" for metric in wide.index]
-    wide = wide.rename_axis(index="metric", columns=None)
-    read = (wide if wide.shape[1] <= MOST_COLUMNS else wide.T).to_string()
-    notes = [_explained(runs[0])] * bool(telling) + [DIVERGED] * any("seeds diverged)" in run for run in runs)
+    shown = wide if all_metrics else wide.loc[headline(wide.index)]
+    read = _fitted(shown.rename(index=directed))
+    seen = {metric for _, metric in telling} & set(shown.index)
+    notes = [_explained(runs[0])] * bool(seen) + [DIVERGED] * any("seeds diverged)" in run for run in runs)
+    if len(shown) < len(wide):
+        notes.append(f"{len(wide) - len(shown)} more metrics: --all-metrics, and the CSV files")
     return "\n\n".join([read, "\n".join(notes)] if notes else [read])
+
+
+def _fitted(wide: pd.DataFrame) -> str:
+    """Texts, metrics down and runs across; where that is too wide runs down, and metrics in one block below another."""
+    down = wide.rename_axis(index=None, columns=None).to_string()
+    if max(map(len, down.splitlines())) <= WIDTH:
+        return down
+    return _blocks(wide.T)
+
+
+def _blocks(rows: pd.DataFrame) -> str:
+    """Texts, runs down and metrics across, as many beside one another as fit. Long names go on below their row."""
+    names = [textwrap.wrap(name, NAME, subsequent_indent="  ") for name in rows.index]
+    side = max(len(part) for name in names for part in name)
+    headings = [textwrap.wrap(metric, NAME, subsequent_indent="  ") for metric in rows]
+    above = max(map(len, headings))
+    blocks: list[list[list[str]]] = [[]]
+    left = WIDTH - side
+    for heading, metric in zip(headings, rows, strict=True):
+        cells = [""] * (above - len(heading)) + heading + list(rows[metric])
+        cells = [cell.rjust(max(map(len, cells)) + 2) for cell in cells]
+        if blocks[-1] and len(cells[0]) > left:
+            blocks.append([])
+            left = WIDTH - side
+        blocks[-1].append(cells)
+        left -= len(cells[0])
+    names = [[""]] * above + names
+    return "\n\n".join("\n".join(_lines(names, columns, side)) for columns in blocks)
+
+
+def _lines(names: Sequence[Sequence[str]], columns: Sequence[Sequence[str]], side: int) -> Iterator[str]:
+    """A block's headings, and the line or lines of each run."""
+    for name, *cells in zip(names, *columns, strict=True):
+        yield (name[0].ljust(side) + "".join(cells)).rstrip()
+        yield from name[1:]
 
 
 def table_over_tasks(aggregate: pd.DataFrame, rules: Sequence[str]) -> str:
@@ -74,12 +121,14 @@ def table_over_tasks(aggregate: pd.DataFrame, rules: Sequence[str]) -> str:
             texts[run, better] = _with_interval(chance["value"], chance["low"], chance["high"], 2)
         wide = pd.Series(texts).unstack().reindex(runs)
         wide = wide[[*STATISTICS, *([better] if len(runs) > 1 else [])]].fillna("")
-        parts.append(f"score, {rule}\n{wide.rename_axis(index=None, columns=None).to_string()}")
+        parts.append(f"score, {rule}\n{_blocks(wide.astype(str))}")
     return "\n\n".join([*parts, *([_explained(first)] if any(MARK in part for part in parts) else [])])
 
 
 def _explained(first: str) -> str:
-    return f"{MARK.strip()} differs from {first}: the 95% interval of the difference, paired by seed, leaves out 0"
+    return (
+        f"{MARK.strip()} differs significantly from {first}: the difference's 95% interval, paired by seed, excludes 0"
+    )
 
 
 def _cell(row, against: pd.DataFrame) -> str:
