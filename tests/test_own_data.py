@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,6 +78,25 @@ def test_a_class_with_a_density_has_the_likelihood_of_what_is_held_out(tmp_path)
     np.testing.assert_allclose(found["nll"], found["bc_loss"], rtol=1e-5)
     assert set(found) == {"energy_distance", "bc_loss", "nll", "precision", "recall"}
     assert found.loc[(slice(None), 1), "precision"].isna().all()
+
+
+SMALL = "--steps 2 --seeds 0 --network.hidden 8 --network.depth 1 --policy.T 2 --task.fqe-steps 2".split()
+
+
+def test_the_page_leads_from_a_file_to_a_policy_that_acts(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parent.parent / "docs" / "own-data.md").read_text()
+    blocks = [part.split("\n\n")[0] for part in page.split("\n\n    ")[1:]]
+    path, _ = wide(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    describe, train = (line.partition("#")[0].split()[2:] for line in blocks[0].replace("PATH", str(path)).splitlines())
+    assert main(describe) == 0
+    assert main([*train, *SMALL]) == 0
+    assert {"figure.png", "summary.csv"} <= {file.name for file in (tmp_path / "runs" / "mine").iterdir()}
+    capsys.readouterr()
+    exec(textwrap.dedent("    " + blocks[1]).partition('"')[2].rpartition('"')[0])
+    numbers_shown = capsys.readouterr().out.strip(" []\n").split()
+    assert len(numbers_shown) == 2
+    assert np.isfinite(np.array(numbers_shown, float)).all()
 
 
 def test_returns_are_discounted_within_their_episodes(tmp_path):
