@@ -11,6 +11,12 @@ def main() -> None:
     from policy_ablation import _parts
 
     _parts.find()
+    from ablations.command import brief
+
+    said_at_once = brief.answer(sys.argv[1:])
+    if said_at_once is not None:
+        print(said_at_once)
+        return
     from ablations.command.main import run
 
     sys.exit(run(sys.argv[1:]))

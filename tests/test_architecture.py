@@ -17,7 +17,7 @@ ARROWS = {
     "trainers": {"core", "policies.base", "critics", "trainers"},
     "tasks": {"core", "tasks"},
     "ablations": set(PACKAGES),
-    "run_ablation.py": {"ablations.command.main"},
+    "run_ablation.py": {"ablations.command"},
     "policy_ablation": {"core", "policies.base", "ablations", "policy_ablation"},
 }
 #: room of `ablations` -> the other rooms that it may know

@@ -146,9 +146,29 @@ def full_parser(
     `defaults`: option -> what the first policy's preset or the task sets; `budget`: the same for Budget's fields.
     """
     parser = names_parser(nested_defaults(per_policy), add_help=True)
+    parser.add_argument("--help-all", action="help", help="as --help beside other options: all that can be said")
+    _add_run(parser, budget)
+    parts = {(prefix, name): config for names in per_policy for prefix, name, config in sections(names, of_task)}
+    parts |= {("selection", name): SELECTIONS[name] for name in map(selection_name, selections)}
+    seen: set[str] = set()
+    for (prefix, name), config in parts.items():
+        section = parser.add_argument_group(f"{prefix} {name}".strip())
+        for field in dataclasses.fields(config):
+            key = f"{prefix}.{field.name}"
+            if key not in seen and "limits" in field.metadata:
+                # how to act is compared on the same weights, by naming several selections
+                several = prefix != "selection"
+                _add_field(section, key, field, config, defaults.get(key, _default(prefix, field)), several)
+            seen.add(key)
+    return parser
+
+
+def _add_run(parser: Parser, budget: Mapping[str, Any]) -> None:
+    """How long, of which seeds, on what and where to; `budget` as of `full_parser`."""
     group = parser.add_argument_group("the run")
-    seeds = "trained together; default: 0 1 2 3 4"
-    group.add_argument("--seeds", nargs="+", type=words.seed, default=[0, 1, 2, 3, 4], metavar="N", help=seeds)
+    seeds = "trained together, 0 3 5 or 0-4; default: 0-4"
+    kept: dict[str, Any] = {"action": words.Together, "type": words.seeds, "default": [0, 1, 2, 3, 4]}
+    group.add_argument("--seeds", nargs="+", **kept, metavar="N", help=seeds)
     for field in dataclasses.fields(Budget):
         _add_field(group, field.name, field, Budget, budget.get(field.name, field.default), several=False)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: auto")
@@ -166,19 +186,9 @@ def full_parser(
     group.add_argument(
         "--out", type=words.directory, metavar="DIR", help="new directory of results; default: below runs/"
     )
-    parts = {(prefix, name): config for names in per_policy for prefix, name, config in sections(names, of_task)}
-    parts |= {("selection", name): SELECTIONS[name] for name in map(selection_name, selections)}
-    seen: set[str] = set()
-    for (prefix, name), config in parts.items():
-        section = parser.add_argument_group(f"{prefix} {name}".strip())
-        for field in dataclasses.fields(config):
-            key = f"{prefix}.{field.name}"
-            if key not in seen and "limits" in field.metadata:
-                # how to act is compared on the same weights, by naming several selections
-                several = prefix != "selection"
-                _add_field(section, key, field, config, defaults.get(key, _default(prefix, field)), several)
-            seen.add(key)
-    return parser
+    dry = "say what the command would train, with memory and time, and train nothing"
+    group.add_argument("--dry-run", action="store_true", help=dry)
+    group.add_argument("--quiet", action="store_true", help="say errors and the table alone: no bars, no notes")
 
 
 def _default(prefix: str, field: dataclasses.Field) -> Any:

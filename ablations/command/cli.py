@@ -22,9 +22,9 @@ import torch
 from ablations.command import words
 from ablations.command.arguments import READING, Parser, full_parser, names_parser
 from ablations.command.complaints import explain_unknown, refuse_repeated_flags
-from ablations.plan.budget import default_budget
+from ablations.plan.budget import Budget, default_budget
 from ablations.plan.config import RunConfig, choose, of_preset
-from ablations.plan.making import make, named, together
+from ablations.plan.making import lengthened, make, named, together
 from ablations.plan.parts import nested_defaults
 from ablations.plan.plan import BUDGET, FACTORS, Plan
 from ablations.plan.studies import STUDIES
@@ -49,10 +49,16 @@ class Invocation:
     only: tuple[str, ...] = ()
     #: combinations that were skipped, and why, in lines
     left_out: tuple[str, ...] = ()
+    #: where some runs take more steps than their default, which and why, in a line
+    longer: tuple[str, ...] = ()
     #: say what the data are and train nothing
     describe: bool = False
     #: whether the table has all metrics
     all_metrics: bool = False
+    #: say what would be done and train nothing
+    dry_run: bool = False
+    #: say errors and results alone
+    quiet: bool = False
 
 
 #: `--critic exact` is short for `--critic.source exact`
@@ -81,8 +87,11 @@ def parse(arguments: Sequence[str]) -> Invocation:
         early.study,
         tuple(run.label for run in runs if _asked(run.label, early.only)),
         made.left_out,
+        lengthened(made.runs),
         known.describe,
         known.all_metrics,
+        known.dry_run,
+        known.quiet,
     )
 
 
@@ -93,7 +102,7 @@ def parse_reading(arguments: Sequence[str]) -> tuple[str, list[Path], Path, bool
     """
     flags = {word.partition("=")[0] for word in arguments}
     kind = next((kind for kind in READING if f"--{kind}" in flags), None)
-    if kind is None or flags & {"-h", "--help"}:
+    if kind is None or flags & {"-h", "--help", "--help-all"}:
         return None
     refuse_repeated_flags(arguments)
     parser = Parser(add_help=False, allow_abbrev=False)
@@ -149,7 +158,10 @@ def _options_of(command: Plan, arguments: Sequence[str]) -> tuple[dict[str, Any]
     defaults = ChainMap(
         {key: values[0] for key, values in command.options.items()}, of_preset(requests[0]), dict(task.defaults)
     )
-    parser = full_parser(chosen, selections, defaults, default_budget(requests[0], chosen[0]), task.options)
+    # all runs take the longest
+    budgets = [default_budget(request, names) for request, names in zip(requests, chosen, strict=True)]
+    budget = max(budgets, key=lambda one: one.get("steps", Budget.steps))
+    parser = full_parser(chosen, selections, defaults, budget, task.options)
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise OptionError(explain_unknown(unknown[0], arguments, parser, chosen, selections))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
-from ablations.command.cli import parse, parse_reading
+from ablations.command import brief
+from ablations.command.cli import Invocation, parse, parse_reading
 from ablations.command.listing import listing
-from ablations.experiment import conduct
+from ablations.experiment import conduct, rehearsal
+from ablations.experiment.conduct import Ended
 from ablations.plan import sense
 from ablations.record import verify
 from ablations.report import joining, suite
@@ -52,6 +55,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _carry_out(arguments: Sequence[str]) -> int:
+    said_at_once = brief.answer(arguments)
+    if said_at_once is not None:
+        print(said_at_once)
+        return 0
     if "--list" in arguments:
         print(listing())
         return 0
@@ -73,24 +80,9 @@ def _train(arguments: Sequence[str]) -> int:
     if command.describe:
         print(conduct.describe(command.runs))
         return 0
-    for line in [*command.left_out, *sense.lines_of(command.runs)]:
-        print(line, file=sys.stderr)
-    conduct.claim(command.runs, command.out, command.study)
-    note = compiling.fuse_if_it_pays(command.compile, command.runs, command.device)
-    if note:
-        print(note, file=sys.stderr)
-    # said now: what is killed goes on by this name
-    print(f"results go to {command.out}", file=sys.stderr)
     try:
-        ended = conduct.carry_out(
-            command.runs,
-            command.out,
-            command.device,
-            command.study,
-            command.only,
-            command.seeds_at_once,
-            command.checkpoint_every,
-        )
+        with unheard() if command.quiet else contextlib.nullcontext():
+            ended = _begin(command)
     except (KeyboardInterrupt, interrupts.AtOnce):
         _say_how_to_go_on(arguments, command.out)
         return interrupts.exit_code()
@@ -103,6 +95,38 @@ def _train(arguments: Sequence[str]) -> int:
         _say_how_to_go_on(arguments, command.out)
         return interrupts.exit_code()
     return code
+
+
+def _begin(command: Invocation) -> Ended:
+    for line in [*command.left_out, *command.longer, *sense.lines_of(command.runs)]:
+        print(line, file=sys.stderr)
+    if not command.dry_run:
+        conduct.claim(command.runs, command.out, command.study)
+    note = compiling.fuse_if_it_pays(command.compile, command.runs, command.device)
+    if note:
+        print(note, file=sys.stderr)
+    if command.dry_run:
+        asked = [run for run in command.runs if not command.only or run.label in command.only]
+        print(rehearsal.rehearse(asked, command.out, command.device))
+        return Ended("")
+    # said now: what is killed goes on by this name
+    print(f"results go to {command.out}", file=sys.stderr)
+    return conduct.carry_out(
+        command.runs,
+        command.out,
+        command.device,
+        command.study,
+        command.only,
+        command.seeds_at_once,
+        command.checkpoint_every,
+    )
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Within, nothing that is said beside the results is heard: notes, bars, warnings."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield
 
 
 def _say_failures(failures: Sequence[str]) -> int:

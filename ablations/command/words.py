@@ -8,13 +8,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+#: of one range
+MOST_SEEDS = 1000
+
 
 def reads(kind: type) -> Callable[[str], Any]:
+    """A reader of values of a type; of a whole number `1e5` is a way to write it."""
+
     def read(text: str) -> Any:
         try:
             return kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' * (kind is int)}number") from None
+            pass
+        try:
+            number = float(text)
+            if kind is int and number.is_integer():
+                return int(number)
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' * (kind is int)}number")
 
     return read
 
@@ -29,10 +41,25 @@ class YesNo(argparse.Action):
         setattr(namespace, self.dest, [value == "yes" for value in values] or [True])
 
 
-def seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a seed; seeds are whole numbers from 0")
-    return int(text)
+class Together(argparse.Action):
+    """Values that are lists themselves, as one list."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        setattr(namespace, self.dest, [one for value in values for one in value])
+
+
+def seeds(text: str) -> list[int]:
+    """One seed, or a range `0-4` with both of its ends."""
+    first, dash, last = text.partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a seed; seeds are whole numbers from 0, or ranges such as 0-4"
+        )
+    if not dash:
+        return [int(first)]
+    if not 0 <= int(last) - int(first) < MOST_SEEDS:
+        raise argparse.ArgumentTypeError(f"{text!r}: a range goes up, by less than {MOST_SEEDS}")
+    return list(range(int(first), int(last) + 1))
 
 
 def directory(text: str) -> Path:

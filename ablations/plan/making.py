@@ -56,6 +56,17 @@ def together(runs: Sequence[RunConfig]) -> list[RunConfig]:
     return runs
 
 
+def lengthened(runs: Sequence[RunConfig]) -> tuple[str, ...]:
+    """A line that says so where `together` makes some runs longer than they would be alone; none where it does not."""
+    longest = max(runs, key=lambda run: run.budget.steps)
+    alone = {run.label: run.budget.steps for run in runs if run.budget.steps < longest.budget.steps}
+    if not alone:
+        return ()
+    few = ", ".join(f"{label} {steps:,}" for label, steps in list(alone.items())[:3]) + ", ..." * (len(alone) > 3)
+    said = f"all runs take {longest.budget.steps:,} steps, the default of {longest.label}; alone they would take: {few}"
+    return (f"{said}; --steps sets it",)
+
+
 def named(command: Plan) -> tuple[list[Request], set[str]]:
     """A request for each combination of presets, policy classes, other parts and policies inside policies.
 
