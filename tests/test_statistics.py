@@ -48,9 +48,8 @@ def test_the_table_marks_what_differs_from_the_first_run():
     values = final_values({"first": {0: 1, 1: 50}, "same": {0: 2, 1: 51.01}, "other": {0: 3, 1: 40}})
     summary = statistics.summarise(values, ["run", "metric"])
     printed = table(summary, {"score": 7.0}, statistics.paired_differences(values)).splitlines()
-    assert (
-        printed[-1] == "* differs significantly from first: the difference's 95% interval, paired by seed, excludes 0"
-    )
+    assert printed[-2] == "* differs significantly from first: paired t-test, 5% for all runs of a metric (Holm)"
+    assert printed[-1].startswith("2 seeds: a difference below ")
     assert [cell.endswith("*") for cell in re.findall(r"± \S+(?: \*)?", printed[1])] == [False, True, False]
     alone = values[values["run"] != "same"]
     summary = statistics.summarise(alone, ["run", "metric"])

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ablations.analysis.aggregates import STATISTICS
 from ablations.analysis.metrics import directed, headline
+from ablations.analysis.significance import detectable, significant
 from ablations.analysis.statistics import format_interval
 
 #: of what differs from the first run
@@ -47,11 +48,7 @@ def table(
     runs = list(runs or dict.fromkeys(summary["run"]))
     if summary.empty:
         return "\n".join([*runs, "", DIVERGED])
-    telling = {
-        (row.run, row.metric)
-        for row in differences.itertuples(index=False)
-        if row.versus == runs[0] and not row.low <= 0 <= row.high
-    }
+    telling = significant(differences, runs[0])
     text = [
         format_interval(row.mean, row.low) + (MARK if (row.run, row.metric) in telling else " " * len(MARK))
         for row in summary.itertuples(index=False)
@@ -63,10 +60,22 @@ def table(
     shown = wide if all_metrics else wide.loc[headline(wide.index)]
     read = _fitted(shown.rename(index=directed))
     seen = {metric for _, metric in telling} & set(shown.index)
-    notes = [_explained(runs[0])] * bool(seen) + [DIVERGED] * any("seeds diverged)" in run for run in runs)
+    notes = _of_differences(differences, runs[0], bool(seen)) + [DIVERGED] * any(
+        "seeds diverged)" in run for run in runs
+    )
     if len(shown) < len(wide):
         notes.append(f"{len(wide) - len(shown)} more metrics: --all-metrics, and the CSV files")
     return "\n\n".join([read, "\n".join(notes)] if notes else [read])
+
+
+def _of_differences(differences: pd.DataFrame, first: str, marked: bool) -> list[str]:
+    """What the mark says, and how small a difference from the first run may go unseen."""
+    if differences.empty or first not in set(differences["versus"]):
+        return []
+    seeds = int(differences.loc[differences["versus"] == first, "seeds"].min())
+    means = f"{MARK.strip()} differs significantly from {first}: paired t-test, 5% for all runs of a metric (Holm)"
+    small = f"{seeds} seeds: a difference below {detectable(seeds):.1f} deviations of the paired ones is often missed"
+    return [*[means] * marked, small]
 
 
 def _fitted(wide: pd.DataFrame) -> str:
