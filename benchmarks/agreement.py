@@ -24,7 +24,7 @@ from tasks.bandits import Bandit
 
 CPU = torch.device("cpu")
 #: added to a seed, so that weights, training and evaluation each have a stream of their own
-TRAINING, JUDGING = 1_000_000, 2_000_000
+TRAINING, EVALUATED = 1_000_000, 2_000_000
 
 
 def main(arguments: list[str]) -> int:
@@ -50,7 +50,9 @@ def train(seed: int, steps: int, every: int, cloning: bool) -> pd.DataFrame:
         learn(agent, data, case.batch, rng, every)
         with torch.no_grad():
             evaluation = task.evaluate(
-                lambda obs, _: agent.actor(obs[0], TorchRng(JUDGING + seed))[None], SeedRng([seed], "evaluate", CPU), 1
+                lambda obs, _: agent.actor(obs[0], TorchRng(EVALUATED + seed))[None],
+                SeedRng([seed], "evaluate", CPU),
+                1,
             )
         rows += [(seed, step, metric, values.item()) for metric, values in evaluation.metrics.items()]
     return pd.DataFrame(rows, columns=["seed", "step", "metric", "value"])

@@ -47,8 +47,8 @@ def main(arguments: list[str]) -> int:
     trainer = cloned(task, options.seeds, options.train)
     agents = [agent_of(trainer, seed) for seed in range(options.seeds)]
     fleet = launch(simulator, options.seeds * options.episodes, options.workers)
-    judged = f"{options.seeds} seeds x {options.episodes} episodes of {options.task}, at most {options.limit} steps"
-    print(f"{judged}; {torch.get_num_threads()} threads, {len(_workers(fleet)) or 'no'} workers")
+    asked = f"{options.seeds} seeds x {options.episodes} episodes of {options.task}, at most {options.limit} steps"
+    print(f"{asked}; {torch.get_num_threads()} threads, {len(_workers(fleet)) or 'no'} workers")
     batched(trainer, fleet, options.seeds, options.episodes, options.candidates)  # workers start, kernels load
     rows = []
     for number in range(options.rounds):
@@ -135,10 +135,10 @@ class Cost:
         return f"{self.wall:.2f} ms/step ({self.cpu:.2f} of processors, {self.steps} steps)"
 
 
-def timed(judge: Callable[[], int], fleet: Fleet | Workers) -> Cost:
-    """What a step of `judge` cost; a busy machine stretches the clock's time, and hardly the processors'."""
+def timed(evaluate: Callable[[], int], fleet: Fleet | Workers) -> Cost:
+    """What a step of `evaluate` cost; a busy machine stretches the clock's time, and hardly the processors'."""
     began, spent = time.perf_counter(), _cpu_seconds(fleet)
-    steps = judge()
+    steps = evaluate()
     wall, cpu = time.perf_counter() - began, _cpu_seconds(fleet) - spent
     return Cost(1e3 * wall / steps, 1e3 * cpu / steps, steps)
 

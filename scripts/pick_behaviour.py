@@ -26,7 +26,7 @@ from tasks.d4rl_names import LOCOMOTION, normalise
 STAGES, CANDIDATES, STEPS = 8, 8, 12_000
 
 
-def judge(body: str, path: Path) -> float:
+def score_of(body: str, path: Path) -> float:
     """The mean normalised score of a snapshot's episodes, acting with its noise."""
     arrays = record(SIMULATORS[body], Stochastic(Actor.load(path)), STEPS, 12345, path.stem)
     return float(normalise(LOCOMOTION[body][2], np.array(episode_statistics(arrays)["mean"])))
@@ -42,13 +42,13 @@ def main() -> None:
     def path(step: int) -> Path:
         return args.snapshots / f"step_{step:08d}.npz"
 
-    best = {int(step): judge(args.body, path(step)) for step in scores.nlargest(CANDIDATES, "score").step}
+    best = {int(step): score_of(args.body, path(step)) for step in scores.nlargest(CANDIDATES, "score").step}
     expert = max(best, key=lambda step: best[step])
     top = best[expert]
     before = scores[scores.step < expert]
     near = before.iloc[(before.score - top / 2).abs().argsort()[:CANDIDATES]].step
-    judged = {int(step): judge(args.body, path(step)) for step in near}
-    medium = min(judged, key=lambda step: abs(judged[step] - top / 2))
+    scored = {int(step): score_of(args.body, path(step)) for step in near}
+    medium = min(scored, key=lambda step: abs(scored[step] - top / 2))
     replay = [int(step) for step in before.step[before.step <= medium]]
     kept = [replay[i] for i in np.unique(np.linspace(0, len(replay) - 1, STAGES).round().astype(int))]
     WEIGHTS.mkdir(exist_ok=True)
@@ -59,7 +59,7 @@ def main() -> None:
     for i, step in enumerate(kept):
         shutil.copy(path(step), WEIGHTS / f"{args.body}-replay-{i}.npz")
     shutil.copy(args.snapshots / "record.csv", WEIGHTS / f"{args.body}-training.csv")
-    print(f"{args.body}: expert step {expert} of {best}; medium step {medium} of {judged}; replay steps {kept}")
+    print(f"{args.body}: expert step {expert} of {best}; medium step {medium} of {scored}; replay steps {kept}")
 
 
 if __name__ == "__main__":

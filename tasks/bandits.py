@@ -82,12 +82,12 @@ class Bandit(Task):
     def evaluate(self, act: Act, rng: Rng, seeds: int) -> Evaluation:
         obs = torch.zeros_like(rng.normal(EVALUATION_SAMPLES, self.spec.obs_dim))
         actions = act(obs, rng).cpu().double()
-        return _judge(actions)
+        return _evaluated(actions)
 
     def reference(self) -> Evaluation:
         # independent draws, as a policy's are: the modes' shares vary, which a quarter each would hide
         actions, _, generator = draw(4 * EVALUATION_SAMPLES, REFERENCE_SEED + 1)
-        return _judge(actions[torch.randperm(len(actions), generator=generator)[None, :EVALUATION_SAMPLES]])
+        return _evaluated(actions[torch.randperm(len(actions), generator=generator)[None, :EVALUATION_SAMPLES]])
 
 
 def draw(size: int, seed: int) -> tuple[Tensor, Tensor, torch.Generator]:
@@ -103,7 +103,7 @@ def draw(size: int, seed: int) -> tuple[Tensor, Tensor, torch.Generator]:
     return torch.cat(drawn).clamp(-1, 1).double(), modes, generator
 
 
-def _judge(actions: Tensor) -> Evaluation:
+def _evaluated(actions: Tensor) -> Evaluation:
     fresh, _, _ = draw(EVALUATION_SAMPLES, REFERENCE_SEED)
     per_seed = [measure(row, fresh) for row in actions]
     metrics = {name: np.array([row[name] for row in per_seed]) for name in Bandit.metrics}

@@ -52,8 +52,8 @@ def ground_of(behaviour: Behaviour, seed: int) -> Ground:
 
 def _of_file(behaviour: Recorded) -> Ground:
     """Of the rows kept for evaluation, in an order of their own, one half to act in and one to compare with."""
-    order = torch.randperm(len(behaviour.judging), generator=torch.Generator().manual_seed(0))
-    rows = behaviour.judging[order][: 2 * SAMPLES]
+    order = torch.randperm(len(behaviour.held_out), generator=torch.Generator().manual_seed(0))
+    rows = behaviour.held_out[order][: 2 * SAMPLES]
     half = len(rows) // 2
     obs, again = behaviour.pairs(rows[:half])
     beside, fresh = behaviour.pairs(rows[half : 2 * half])

@@ -14,7 +14,7 @@ from records import assert_same_run
 from test_compiled import needs_compiler
 
 from ablations.record import results
-from ablations.run import judging, progress
+from ablations.run import evaluating, progress
 from ablations.run.halting import Halting
 from ablations.run.q_range import QRange
 from core.rng import seed_generator
@@ -177,7 +177,10 @@ def test_joined_and_asked_for_its_critic(tmp_path, monkeypatch, capsys):
 
 
 def test_a_metric_that_is_not_finite_is_that_seed_s_alone():
-    class Judge:
+    class Evaluated:
+        def held_out(self):
+            return None
+
         def evaluate(self, act, rng, seeds):
             acted = act(rng.normal(7, 4), rng)
             assert acted.isfinite().all()
@@ -201,9 +204,9 @@ def test_a_metric_that_is_not_finite_is_that_seed_s_alone():
 
     trainer = Drawn()
     trainer.acting_policy = None
-    scored, bad = judging.judge(Run(), View(), Judge(), trainer)
+    scored, bad = evaluating.evaluate(Run(), View(), Evaluated(), trainer)
     assert bad == {1: "actions are not finite or beyond 1e+06", 2: "return is not finite"}
-    blank = judging.without(scored, [1, 2])
+    blank = evaluating.without(scored, [1, 2])
     np.testing.assert_array_equal(blank.metrics["return"], [1, np.nan, np.nan])
     np.testing.assert_array_equal(blank.samples["lengths"], [0, np.nan, np.nan])
     assert scored.metrics["return"][2] == -np.inf

@@ -73,7 +73,7 @@ class Progress:
         checkpoint.put(stored["checkpoint"], outcome.trainer, outcome.rng)
         outcome.halting.load_state_dict(stored["halting"])
         outcome.latest = stored["latest"]
-        outcome.evaluations = [(step, [_judged(one) for one in views]) for step, views in stored["evaluations"]]
+        outcome.evaluations = [(step, [_evaluated(one) for one in views]) for step, views in stored["evaluations"]]
         outcome.losses = [(step, _arrays(losses)) for step, losses in stored["losses"]]
         outcome.seconds = stored["seconds"]
         print(f"{self._label}: goes on from step {outcome.trainer.step}", file=sys.stderr)
@@ -179,10 +179,10 @@ def _arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
-def _plain(judged: Evaluation, *, samples: bool) -> dict[str, Any]:
+def _plain(evaluated: Evaluation, *, samples: bool) -> dict[str, Any]:
     """Figures show the samples of the last evaluation and of no other."""
-    return {"metrics": _tensors(judged.metrics), "samples": _tensors(judged.samples) if samples else {}}
+    return {"metrics": _tensors(evaluated.metrics), "samples": _tensors(evaluated.samples) if samples else {}}
 
 
-def _judged(stored: dict[str, Any]) -> Evaluation:
+def _evaluated(stored: dict[str, Any]) -> Evaluation:
     return Evaluation(_arrays(stored["metrics"]), _arrays(stored["samples"]))

@@ -18,7 +18,7 @@ from ablations.record import results
 from ablations.record.environment import environment
 from ablations.record.integrity import FILES, bound, write_json
 from ablations.record.results import LOSS
-from ablations.run import frozen, interrupts, judging
+from ablations.run import evaluating, frozen, interrupts
 from ablations.run.halting import Halting
 from ablations.run.outcome import Outcome
 from ablations.run.progress import Progress
@@ -139,11 +139,11 @@ def _look(run: RunConfig, task: Task, outcome: Outcome) -> None:
     halting.put_back()
     last = outcome.interrupted or outcome.trainer.step == run.budget.steps or not _goes_on(run, outcome)
     with interrupts.breakable():
-        judged = [judging.judge(run, view, task, outcome.trainer, last) for view in run.views]
-    for place, reason in [found for _, bad in judged for found in bad.items()]:
+        evaluated = [evaluating.evaluate(run, view, task, outcome.trainer, last) for view in run.views]
+    for place, reason in [found for _, bad in evaluated for found in bad.items()]:
         if halting.halt(place, reason):
             _say_diverged(run, outcome, place)
-    scores = [judging.without(scored, list(halting.diverged)) for scored, _ in judged]
+    scores = [evaluating.without(scored, list(halting.diverged)) for scored, _ in evaluated]
     outcome.evaluations.append((outcome.trainer.step, scores))
     record = _measured(outcome)
     if record:
@@ -177,7 +177,7 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
     record = {
         **run.record(),
         "views": [
-            {**view.record(), "forwards": judging.forwards(run, view, task, outcome.trainer)} for view in run.views
+            {**view.record(), "forwards": evaluating.forwards(run, view, task, outcome.trainer)} for view in run.views
         ],
         "steps_done": outcome.trainer.step,
         "halted": [run.seeds[place] for place in outcome.halting.stopped_early],

@@ -19,7 +19,7 @@ from ablations.plan.views import View
 from ablations.record import results
 from ablations.record.integrity import checked
 from ablations.record.recipe import plan_of_records
-from ablations.run import judging
+from ablations.run import evaluating
 from core.options import OptionError, unknown_name
 from core.rng import SeedRng
 from policies.base import TractablePolicy
@@ -34,7 +34,7 @@ class TrainedPolicy:
 
     def __init__(self, run: RunConfig, task: Task, trainer: Trainer, view: View):
         self.run, self.task, self.view = run, task, view
-        self._trainer, self._policy = trainer, judging.resampled(run, view, task, trainer)
+        self._trainer, self._policy = trainer, evaluating.resampled(run, view, task, trainer)
         self.reseed()
 
     def reseed(self, seed: int | None = None) -> None:
@@ -83,7 +83,7 @@ class TrainedPolicy:
     def evaluate(self) -> dict[str, float]:
         """The metrics that the run's evaluation gives this seed, measured anew with the same draws."""
         self.reseed()
-        scored, _ = judging.judge(self.run, self.view, self.task, self._trainer, last=True)
+        scored, _ = evaluating.evaluate(self.run, self.view, self.task, self._trainer, last=True)
         return {name: float(values[0]) for name, values in scored.metrics.items()}
 
     def _shown(self, obs: Any) -> tuple[Tensor, bool]:

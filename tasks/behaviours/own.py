@@ -67,10 +67,10 @@ class Recorded(Behaviour):
         if self.obs is not None:
             self.obs_dim = self.obs.shape[1]
         rows = torch.arange(len(actions))
-        self.training, self.judging = rows[rows % HELD_OUT != 0], rows[rows % HELD_OUT == 0]
+        self.training, self.held_out = rows[rows % HELD_OUT != 0], rows[rows % HELD_OUT == 0]
 
     def sample(self, obs: Tensor, generator: torch.Generator) -> Tensor:
-        return self.act[self.judging[torch.randint(len(self.judging), (len(obs),), generator=generator)]]
+        return self.act[self.held_out[torch.randint(len(self.held_out), (len(obs),), generator=generator)]]
 
     def pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Contexts and actions of rows."""

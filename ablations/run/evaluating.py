@@ -42,7 +42,7 @@ class Watched:
         return actions.masked_fill(far[:, None, None], 0)
 
 
-def judge(
+def evaluate(
     run: RunConfig, view: View, task: Task, trainer: Trainer, last: bool = False
 ) -> tuple[Evaluation, dict[int, str]]:
     """What the seeds score, and of the places of those that have no finite score the reason.
