@@ -140,7 +140,7 @@ def shapley_shares(scores: pd.DataFrame, factors: Sequence[str]) -> np.ndarray:
     if degrees == 0 or total == 0:
         return np.full(len(factors) + 1, np.nan)
     scatter = float(((values - cells.transform("mean")) ** 2).sum()) / degrees
-    explained = {(): 0.0}
+    explained: dict[tuple[int, ...], float] = {(): 0.0}
     for term in _terms(len(factors)):
         groups = scores.groupby([factors[axis] for axis in term])["value"]
         between = float(((groups.transform("mean") - values.mean()) ** 2).sum())

@@ -41,6 +41,7 @@ READING = {
     "aggregate": "combine directories of results, one for each task: interquartile means, ...",
     "join": "join directories of the same runs with other seeds into one of all seeds",
     "verify": "list what is damaged, missing or foreign in directories of results; exit code 1 if anything is",
+    "analyse": "say which factor explains how much of any scores: CSV with score, seed and a column for each factor",
 }
 Names = Mapping[str, str]
 

@@ -19,13 +19,13 @@ from ablations.experiment import conduct, rehearsal
 from ablations.experiment.conduct import Ended
 from ablations.plan import sense
 from ablations.record import verify
-from ablations.report import joining, suite
+from ablations.report import analysing, joining, suite
 from ablations.report.table import heading
 from ablations.run import compiling, interrupts
 from core.options import OptionError
 
-#: what `--aggregate` and `--join` do instead of training
-READERS = {"aggregate": suite.carry_out, "join": joining.carry_out}
+#: what `--aggregate`, `--join` and `--analyse` do instead of training
+READERS = {"aggregate": suite.carry_out, "join": joining.carry_out, "analyse": analysing.carry_out}
 
 
 def main(arguments: Sequence[str]) -> int:
