@@ -38,6 +38,8 @@ Train policy classes on offline data under one critic and one trainer, and compa
 """
 #: what reads directories that are there, instead of training
 READING = {
+    "figures": "draw directories of results anew, with --format, --style, --width, --runs, --metrics",
+    "tables": "write a table of directories of results, with --format, --runs, --metrics",
     "aggregate": "combine directories of results, one for each task: interquartile means, ...",
     "join": "join directories of the same runs with other seeds into one of all seeds",
     "verify": "list what is damaged, missing or foreign in directories of results; exit code 1 if anything is",

@@ -41,6 +41,8 @@ the run
   --all-metrics           the printed table has all metrics
 
 what is there already
+  --figures DIR ...       drawn anew: --format png pdf svg, --style paper, --width INCHES, --runs RUN::NAME, --metrics
+  --tables DIR ...        as --format csv md latex; --runs and --metrics choose
   --join, --aggregate, --verify DIR ...
                           more seeds as one; statistics over tasks; what is damaged
 

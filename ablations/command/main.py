@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from ablations.command import brief
+from ablations.command import brief, redrawing
 from ablations.command.cli import Invocation, parse, parse_reading
 from ablations.command.listing import listing
 from ablations.experiment import conduct, rehearsal
@@ -62,6 +62,11 @@ def _carry_out(arguments: Sequence[str]) -> int:
     if "--list" in arguments:
         print(listing())
         return 0
+    asked = redrawing.parse(arguments)
+    if asked:
+        places, failures = redrawing.carry_out(asked)
+        print("\n".join(map(str, places)))
+        return _say_failures(failures)
     reading = parse_reading(arguments)
     if reading:
         kind, directories, out, every = reading

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +29,45 @@ HEADLINE = {
 }
 
 
+#: what figures are for, which sets the size of lines and letters
+STYLES = ("paper", "notebook", "talk", "poster")
+#: inches of a panel's width, and the least of them that can be read
+PANEL, NARROWEST = 3.1, 1.7
+
+
+@dataclass(frozen=True)
+class Look:
+    """How figures are drawn: `style`, and their width in inches, None for that of their panels."""
+
+    style: str = "paper"
+    width: float | None = None
+
+
+DEFAULT = Look()
+_LOOK: ContextVar[Look] = ContextVar("look", default=DEFAULT)
+
+
+@contextmanager
+def looking(look: Look) -> Iterator[None]:
+    """Within, figures are drawn so."""
+    before = _LOOK.set(look)
+    try:
+        yield
+    finally:
+        _LOOK.reset(before)
+
+
 def grid(panels: int, height: float, share: bool = True) -> tuple[Figure, list[Axes]]:
-    """A figure of so many panels, at most five in a row."""
-    sns.set_theme(style="ticks", context="paper", font_scale=1.1)
+    """A figure of so many panels, at most five in a row, and no more than its width has room for."""
+    look = _LOOK.get()
+    sns.set_theme(style="ticks", context=look.style, font_scale=1.1)
     columns = min(5, panels)
+    if look.width:
+        columns = min(columns, max(1, int(look.width / NARROWEST)))
     rows = -(-panels // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(3.1 * columns, height * rows), layout="constrained", squeeze=False, sharey=share
-    )
+    wide = look.width / columns if look.width else PANEL
+    size = (wide * columns, height * rows * min(1.0, wide / PANEL) if look.width else height * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharey=share)
     flat = list(axes.flat)
     for axis in flat[panels:]:
         axis.set_visible(False)
@@ -79,7 +113,12 @@ def ticks(axis: Axes, values: Sequence[float]) -> None:
 def legend_above(figure: Figure, axis: Axes) -> None:
     """One legend for panels that all have the lines of `axis`."""
     lines, names = axis.get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside upper center", ncols=min(len(names), 4), frameon=False)
+    for columns in range(min(len(names), 4), 0, -1):
+        legend = figure.legend(lines, names, loc="outside upper center", ncols=columns, frameon=False)
+        # of a width that was asked for there may be less than four names need
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width or not _LOOK.get().width:
+            return
+        legend.remove()
 
 
 #: of a figure's file, by its ending
@@ -91,8 +130,10 @@ def save(figure: Figure, path: Path) -> None:
     kind = path.suffix[1:].lower()
     if kind not in FORMATS:
         raise OptionError(f"{path}: a figure ends in {', '.join(f'.{one}' for one in FORMATS)}")
-    with beside(path) as partial:
-        figure.savefig(partial, format=kind, dpi=150, bbox_inches="tight")
+    # a width that was asked for is kept; letters stay letters, as journals ask
+    trim = None if _LOOK.get().width else "tight"
+    with beside(path) as partial, mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
+        figure.savefig(partial, format=kind, dpi=150, bbox_inches=trim)
     plt.close(figure)
 
 

@@ -54,7 +54,7 @@ def _show(directory: Path, task: Task, study: str | None) -> Shown:
             with beside(directory / f"{name}.csv") as partial:
                 rows.to_csv(partial, index=False)
     failures = []
-    for index, name in enumerate(_figures(directory, task, study, set(metrics["metric"]))):
+    for index, name in enumerate(figures_of(directory, task, study, set(metrics["metric"]))):
         path = directory / (f"{name}.png" if index else "figure.png")
         failures.append(attempt(functools.partial(FIGURES[name], directory, summary, path), path))
     reference = {metric: float(values[0]) for metric, values in _reference(directory, task).items()}
@@ -73,7 +73,7 @@ def _reference(directory: Path, task: Task) -> Mapping[str, np.ndarray]:
     return (of_record(task, asked[0]) if task.data_by_options else task).reference().metrics
 
 
-def _figures(directory: Path, task: Task, study: str | None, metrics: set[str]) -> list[str]:
+def figures_of(directory: Path, task: Task, study: str | None, metrics: set[str]) -> list[str]:
     """The study's own where its runs differ as it says, else the task's, and those of a number swept."""
     own, swept = _of_study(study), results.swept(directory) is not None
     if own and (swept if {"sweep", "frontier"} & set(own) else not results.varied(directory)):

@@ -1,0 +1,121 @@
+"""A table of runs for a paper or a page: runs down, metrics across, as CSV, Markdown or LaTeX (booktabs).
+
+Cells hold the mean over seeds and half of its 95% interval. The best of a column is bold only where the 95% interval
+of its difference to each other run, paired by seed, leaves out 0, and where the metric has a better end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ablations.analysis import statistics
+from ablations.record import results
+
+#: metric -> 1 where more is better, -1 where less is
+BETTER = {
+    "reward": 1,
+    "return": 1,
+    "score": 1,
+    "success": 1,
+    "energy_distance": -1,
+    "kl": -1,
+    "off_support": -1,
+    "out_of_bounds": -1,
+    "bc_loss": -1,
+}
+#: significant digits of half an interval; the mean has as many places behind the point
+DIGITS = 2
+
+
+def cells(directory: Path, bold: Callable[[str], str], plus_minus: str) -> pd.DataFrame:
+    """Texts, a run a row and a metric a column, of the last evaluation of each run of a comparison."""
+    metrics = statistics.final(results.load_metrics(directory))
+    summary = statistics.summarise(metrics, ("run", "metric"))
+    best = {(metric, _best(metric, rows, metrics)) for metric, rows in summary.groupby("metric", sort=False)}
+    texts = {
+        (row.run, row.metric): bold(text) if (row.metric, row.run) in best else text
+        for row in summary.itertuples(index=False)
+        for text in [_cell(row.mean, row.low, plus_minus)]
+    }
+    order = {key: list(dict.fromkeys(summary[key])) for key in ("run", "metric")}
+    wide = pd.Series(texts).unstack().reindex(index=order["run"], columns=order["metric"])
+    return wide.fillna("-").rename_axis(index=None, columns=None)
+
+
+def _best(metric: str, rows: pd.DataFrame, metrics: pd.DataFrame) -> str | None:
+    """The run that is better than each other one by more than chance; None where there is none."""
+    sign = BETTER.get(metric, 0)
+    if not sign or len(rows) < 2:
+        return None
+    run = rows.loc[(sign * rows["mean"]).idxmax(), "run"]
+    values = metrics[metrics["metric"] == metric]
+    gaps = statistics.paired_differences(values)
+    if gaps.empty:
+        return None
+    own = gaps[(gaps["run"] == run) | (gaps["versus"] == run)]
+    apart = (own["low"] > 0) | (own["high"] < 0)
+    return run if len(own) == len(rows) - 1 and apart.all() else None
+
+
+def _cell(mean: float, low: float, plus_minus: str) -> str:
+    half = mean - low
+    if not half > 0:
+        return f"{mean:.4g}"
+    places = max(0, DIGITS - 1 - int(f"{half:e}".partition("e")[2]))
+    return f"{mean:.{places}f} {plus_minus} {half:.{places}f}"
+
+
+def as_csv(directory: Path) -> str:
+    """Numbers, a row for each run and metric: mean, low, high, seeds."""
+    metrics = statistics.final(results.load_metrics(directory))
+    return statistics.summarise(metrics).to_csv(index=False)
+
+
+def as_markdown(directory: Path) -> str:
+    """A table of pipes."""
+    wide = cells(directory, lambda text: f"**{text}**", "±")
+    rows = [["", *map(_words, wide.columns)], ["---"] + ["---:"] * wide.shape[1]]
+    rows += [[str(run).replace("|", r"\|"), *texts] for run, texts in zip(wide.index, wide.to_numpy(), strict=True)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def as_latex(directory: Path) -> str:
+    """A tabular with the rules of booktabs, to be put into a table: `\\usepackage{booktabs}`."""
+    wide = cells(directory, lambda text: rf"\boldmath{text}", r"\pm")
+    head = " & ".join(["", *map(_escaped, map(_words, wide.columns))])
+    body = [[_escaped(str(run)), *map(_math, texts)] for run, texts in zip(wide.index, wide.to_numpy(), strict=True)]
+    lines = [rf"\begin{{tabular}}{{l{'r' * wide.shape[1]}}}", r"\toprule", rf"{head} \\", r"\midrule"]
+    lines += [rf"{' & '.join(row)} \\" for row in body]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _math(text: str) -> str:
+    bold, number = text.startswith(r"\boldmath"), text.removeprefix(r"\boldmath")
+    return number if number == "-" else rf"{{\boldmath${number}$}}" if bold else f"${number}$"
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([&%$#_{}])", r"\\\1", text).replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
+
+
+FORMATS: dict[str, Callable[[Path], str]] = {"csv": as_csv, "md": as_markdown, "latex": as_latex}
+#: ending of a table's file
+ENDINGS = {"csv": "csv", "md": "md", "latex": "tex"}
+
+
+def write(directory: Path, formats: Sequence[str], out: Path) -> list[Path]:
+    """Write `table.csv`, `table.md`, `table.tex` into a directory; returns which."""
+    places = []
+    for one in formats:
+        place = out / f"table.{ENDINGS[one]}"
+        place.write_text(FORMATS[one](directory), encoding="utf-8")
+        places.append(place)
+    return places
