@@ -38,7 +38,7 @@ def significant(differences: pd.DataFrame, first: str) -> set[tuple[str, str]]:
 
     A family is one metric: all runs that are compared with the first by it.
     """
-    found = set()
+    found: set[tuple[str, str]] = set()
     if differences.empty:
         return found
     for metric, family in differences[differences["versus"] == first].groupby("metric", sort=False):
