@@ -43,6 +43,7 @@ the run
 what is there already
   --figures DIR ...       drawn anew: --format png pdf svg, --style paper, --width INCHES, --runs RUN::NAME, --metrics
   --tables DIR ...        as --format csv md latex; --runs and --metrics choose
+  --analyse ...           which factor explains how much of a table of scores
   --join, --aggregate, --verify DIR ...
                           more seeds as one; statistics over tasks; what is damaged
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,8 @@ def parse(arguments: Sequence[str]) -> Asked | None:
     if len({old for old, _ in known.runs}) < len(known.runs):
         raise OptionError("--runs: a run is named more than once; each may appear once")
     look = Look(known.style, known.width) if kind == "figures" else Look()
-    out = known.out or known.directories[0]
+    # beside the runs it would be foreign to their records
+    out = known.out or Path("runs") / f"{kind}-{time.strftime('%m%d-%H%M%S')}"
     return Asked(kind, known.directories, out, known.format, dict(known.runs), known.metrics, look)
 
 
