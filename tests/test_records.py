@@ -172,3 +172,12 @@ def test_equal_runs_have_equal_checksums(whole, tmp_path):
         one, other = (json.loads((place / label / "config.json").read_text()) for place in (whole / "a", again))
         assert one["checksum"] == other["checksum"]
         assert one["files"].keys() == {"metrics.csv", "training.csv", "samples.npz", "checkpoint.pt"}
+
+
+def test_settings_hold_the_names_of_parts_beside_their_options():
+    """The two share a key before options are flat: one hid the other, and runs of other parts seemed the same."""
+    diffusion, gaussian = (
+        {"names": {"policy": name}, "options": {"policy": {"T": 5}}, "steps": 3} for name in ("diffusion", "gaussian")
+    )
+    assert results.settings(diffusion) == {"policy": "diffusion", "policy.T": "5", "steps": "3"}
+    assert results.differences(gaussian, diffusion, ["names"]) == "policy (gaussian, not diffusion)"

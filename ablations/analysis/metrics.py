@@ -34,9 +34,14 @@ def headline(metrics: Iterable[str]) -> list[str]:
     return [name for name in HEADLINE if name in there][:MOST] or there[:MOST]
 
 
-def directed(metric: str) -> str:
-    """The metric with an arrow towards the better values, where one direction is better: `reward ↑`."""
+def better(metric: str) -> int:
+    """1 where higher values are better, -1 where lower ones are, 0 where neither is."""
     name = metric.removesuffix("_scaled")
     if name in _HIGHER or metric.partition(",")[0] == "score":
-        return f"{metric} ↑"
-    return f"{metric} ↓" if name in _LOWER else metric
+        return 1
+    return -1 if name in _LOWER else 0
+
+
+def directed(metric: str) -> str:
+    """The metric with an arrow towards the better values, where one direction is better: `reward ↑`."""
+    return f"{metric}{('', ' ↑', ' ↓')[better(metric)]}"

@@ -22,7 +22,7 @@ def rehearse(runs: Sequence[RunConfig], out: Path, device: torch.device) -> str:
     """The runs, what they share and what they differ in, and what each needs, by some steps of each."""
     records = {run.label: run.record() for run in runs}
     # options of a part stand in a record under its name
-    settings = {label: {**record["names"], **results.settings(record)} for label, record in records.items()}
+    settings = {label: results.settings(record) for label, record in records.items()}
     shared, differ, alone = compared(settings)
     task = make_task(runs[0].task, runs[0].backend)
     task.prepare_for({run.transforms for run in runs})

@@ -171,8 +171,9 @@ def read_comparison(directory: Path) -> dict[str, Any]:
 
 def settings(record: dict[str, Any]) -> dict[str, str]:
     """What a run was made with, as flat text: parts, `part.option`, steps."""
-    made = {**record["names"], **record.get("options", {}), "steps": record.get("steps")}
-    return {key: str(value) for key, value in pd.json_normalize(made).iloc[0].items()}
+    options = pd.json_normalize({**record.get("options", {}), "steps": record.get("steps")}).iloc[0]
+    # the name of a part and its options have one key before they are flat
+    return {**record["names"], **{key: str(value) for key, value in options.items()}}
 
 
 def differences(record: dict[str, Any], other: dict[str, Any], keys: Collection[str]) -> str:

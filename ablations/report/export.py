@@ -13,20 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from ablations.analysis import statistics
+from ablations.analysis.metrics import better
 from ablations.record import results
 
-#: metric -> 1 where more is better, -1 where less is
-BETTER = {
-    "reward": 1,
-    "return": 1,
-    "score": 1,
-    "success": 1,
-    "energy_distance": -1,
-    "kl": -1,
-    "off_support": -1,
-    "out_of_bounds": -1,
-    "bc_loss": -1,
-}
 #: significant digits of half an interval; the mean has as many places behind the point
 DIGITS = 2
 
@@ -48,7 +37,7 @@ def cells(directory: Path, bold: Callable[[str], str], plus_minus: str) -> pd.Da
 
 def _best(metric: str, rows: pd.DataFrame, metrics: pd.DataFrame) -> str | None:
     """The run that is better than each other one by more than chance; None where there is none."""
-    sign = BETTER.get(metric, 0)
+    sign = better(metric)
     if not sign or len(rows) < 2:
         return None
     run = rows.loc[(sign * rows["mean"]).idxmax(), "run"]
