@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import written
 
-from ablations.record import form, integrity, results
+from ablations.record import directories, form, integrity, results
 from ablations.record.integrity import write_json
 from run_ablation import main
 
@@ -181,3 +181,19 @@ def test_settings_hold_the_names_of_parts_beside_their_options():
     )
     assert results.settings(diffusion) == {"policy": "diffusion", "policy.T": "5", "steps": "3"}
     assert results.differences(gaussian, diffusion, ["names"]) == "policy (gaussian, not diffusion)"
+
+
+@pytest.mark.usefixtures("few_samples")
+@pytest.mark.parametrize("policies", ["gaussian", "gaussian cvae"])
+def test_what_is_whole_is_shown_from_a_disk_that_is_read_only(policies, tmp_path, monkeypatch, capsys):
+    small = "--bc-only --network.hidden 8 --network.depth 1 --trainer.batch 8 --steps 2 --compile off --seeds 0 1"
+    command = ["--policy", *policies.split(), *small.split(), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in (tmp_path / "out").rglob("*.*")}
+    monkeypatch.setattr(directories.os, "access", lambda path, mode: mode != os.W_OK)
+    assert main(command) == 0
+    again = capsys.readouterr()
+    assert again.out == printed
+    assert "is read-only" in again.err
+    assert before == {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in (tmp_path / "out").rglob("*.*")}

@@ -31,6 +31,11 @@ def writable(directory: Path) -> Iterator[None]:
         raise OptionError(f"--out {directory}: cannot be written ({error.strerror})") from None
 
 
+def is_read_only(directory: Path) -> bool:
+    """Whether a directory that is there cannot be written into: what it holds can still be shown."""
+    return directory.is_dir() and not os.access(directory, os.W_OK)
+
+
 def _claim(directory: Path) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise OptionError(f"--out {directory}: already exists; name a new directory")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from ablations.figures import FIGURES
 from ablations.figures.drawing import attempt
 from ablations.plan.studies import STUDIES
 from ablations.record import results
+from ablations.record.directories import is_read_only
 from ablations.record.integrity import beside
 from ablations.report.table import table
 from core import locks
@@ -49,18 +51,30 @@ def _show(directory: Path, task: Task, study: str | None) -> Shown:
         "protocols": statistics.summarise(chosen, protocols.COLUMNS),
         "differences": statistics.paired_differences(pd.concat([statistics.final(metrics), chosen])),
     }
+    failures: list[str | None] = []
+    if is_read_only(directory):
+        print(f"{directory}: is read-only; its table is shown, its files stay as they are", file=sys.stderr)
+    else:
+        failures = _write(directory, tables, summary, figures_of(directory, task, study, set(metrics["metric"])))
+    reference = {metric: float(values[0]) for metric, values in _reference(directory, task).items()}
+    rows = pd.concat([tables["summary"], tables["protocols"]])
+    short, whole = (table(rows, reference, tables["differences"], runs, every) for every in (False, True))
+    return Shown(short, tuple(filter(None, failures)), whole)
+
+
+def _write(
+    directory: Path, tables: Mapping[str, pd.DataFrame], summary: pd.DataFrame, figures: Sequence[str]
+) -> list[str | None]:
+    """The tables as CSV and the figures; returns a line for each figure that could not be drawn."""
     for name, rows in tables.items():
         if not rows.empty:
             with beside(directory / f"{name}.csv") as partial:
                 rows.to_csv(partial, index=False)
     failures = []
-    for index, name in enumerate(figures_of(directory, task, study, set(metrics["metric"]))):
+    for index, name in enumerate(figures):
         path = directory / (f"{name}.png" if index else "figure.png")
         failures.append(attempt(functools.partial(FIGURES[name], directory, summary, path), path))
-    reference = {metric: float(values[0]) for metric, values in _reference(directory, task).items()}
-    rows = pd.concat([tables["summary"], tables["protocols"]])
-    short, whole = (table(rows, reference, tables["differences"], runs, every) for every in (False, True))
-    return Shown(short, tuple(filter(None, failures)), whole)
+    return failures
 
 
 def _reference(directory: Path, task: Task) -> Mapping[str, np.ndarray]:

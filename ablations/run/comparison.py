@@ -16,7 +16,7 @@ import torch
 
 from ablations.plan.config import RunConfig
 from ablations.record import results
-from ablations.record.directories import new_directory
+from ablations.record.directories import is_read_only, new_directory
 from ablations.record.integrity import write_json
 from ablations.run import claims, groups, progress
 from core import locks
@@ -63,7 +63,8 @@ def carry_out(
         # another process may have begun something since the command looked
         claims.check(runs, directory)
         directory.mkdir(exist_ok=True)
-        write_json(directory / "comparison.json", listed)
+        if not is_read_only(directory):
+            write_json(directory / "comparison.json", listed)
     interrupted, elsewhere = _make_all([run for run in runs if not only or run.label in only], directory, make)
     if elsewhere:
         print(f"{', '.join(elsewhere)}: left to other processes; the same command later shows all", file=sys.stderr)
@@ -102,7 +103,7 @@ def _note_divergence(directory: Path, listed: dict[str, Any]) -> None:
     records = map(results.read_config, results.run_directories(directory))
     seeds = {record["label"]: [one["seed"] for one in record.get("diverged", [])] for record in records}
     diverged = {label: of_run for label, of_run in seeds.items() if of_run}
-    if diverged:
+    if diverged and not is_read_only(directory):
         write_json(directory / "comparison.json", {**listed, "diverged": diverged})
 
 
