@@ -58,7 +58,7 @@ class EnergyPolicy(Policy):
 
     def bc_loss(self, obs: Tensor, act: Tensor, rng: Rng) -> Tensor:
         rows = repeated(obs, self.config.negatives)
-        others = self._start(rows.shape[1], rng)
+        others = self._start(obs.shape[1], self.config.negatives, rng)
         if self.config.others == "langevin":
             others = self._langevin(rows, others, rng)
         mine = self.energy(obs, act)
@@ -69,17 +69,18 @@ class EnergyPolicy(Policy):
     def sample(self, obs: Tensor, rng: Rng) -> Tensor:
         config = self.config
         with torch.no_grad():
-            rows = repeated(obs, config.candidates)
-            actions = self._start(rows.shape[1], rng)
+            actions = self._start(obs.shape[1], config.candidates, rng)
             for number in range(config.rounds if config.sampler == "derivative-free" else 0):
                 kept = self._chosen(obs, actions, config.candidates, rng)
-                noise = FIRST_NOISE * SHRINKING**number * rng.normal(*kept.shape[1:])
-                actions = (kept + noise).clamp(-1, 1)
+                drawn = rng.normal(obs.shape[1], config.candidates * self.act_dim).reshape(kept.shape)
+                actions = (kept + FIRST_NOISE * SHRINKING**number * drawn).clamp(-1, 1)
             act = self._chosen(obs, actions, 1, rng) if config.candidates > 1 else actions
         return act if config.sampler == "derivative-free" else self._langevin(obs, act, rng)
 
-    def _start(self, size: int, rng: Rng) -> Tensor:
-        return 2 * rng.uniform(size, self.act_dim) - 1
+    def _start(self, size: int, each: int, rng: Rng) -> Tensor:
+        """`each` even draws for each of `size` observations, `[S, size * each, A]`, which are an axis of the draw."""
+        drawn = rng.uniform(size, each * self.act_dim)
+        return 2 * drawn.unflatten(-1, (each, self.act_dim)).flatten(1, 2) - 1
 
     def _langevin(self, obs: Tensor, start: Tensor, rng: Rng) -> Tensor:
         def slope(x: Tensor) -> Tensor:

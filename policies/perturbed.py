@@ -65,6 +65,6 @@ class PerturbedConfig(PolicyConfig):
         part="policy",
         # no gradient reaches the base through a sample, so a base that needs one would keep its initial weights
         accepts=lambda config: not config.builds.improvement_only,
-        needs="a policy class that behaviour cloning trains entirely (any but perturbed)",
+        needs="a policy class that behaviour cloning trains entirely (any but perturbed and steered)",
     )
     phi: float = option(0.05, "largest perturbation of each action dimension", at_least=0, at_most=2)

@@ -23,6 +23,7 @@ from builders import (
 from core.options import OptionError
 from policies import POLICIES
 from policies.cvae import CVAEConfig
+from policies.diffusion import DiffusionConfig
 from policies.distilled import DistilledConfig
 from policies.flow import FlowConfig
 from policies.gaussian import GaussianConfig
@@ -36,10 +37,10 @@ def build(config):
 
 
 def accepted(config):
-    """The policy classes that the configuration's own field says it takes, as the command line will ask it."""
+    """The policy classes that the configuration's own field says it takes, with their defaults."""
     (field,) = [field for field in dataclasses.fields(config) if "nested" in field.metadata]
     assert (field.name, field.metadata["nested"]) == ("base", "policy")
-    return [name for name, other in POLICIES.items() if field.metadata["accepts"](other)]
+    return [name for name, other in POLICIES.items() if field.metadata["accepts"](other())]
 
 
 def by_part(policy, loss):
@@ -53,8 +54,10 @@ def by_part(policy, loss):
 
 
 def test_a_field_states_which_bases_it_takes():
-    assert accepted(PerturbedConfig) == [name for name in POLICIES if name != "perturbed"]
-    assert accepted(DistilledConfig) == ["flow", "shortcut", "mean-flow", "normalizing-flow"]
+    assert accepted(PerturbedConfig) == [name for name in POLICIES if name not in ("perturbed", "steered")]
+    assert accepted(DistilledConfig) == ["edm", "sde", "flow", "shortcut", "mean-flow", "normalizing-flow"]
+    (field,) = [field for field in dataclasses.fields(DistilledConfig) if "nested" in field.metadata]
+    assert field.metadata["accepts"](DiffusionConfig(sampler="ddim"))
 
 
 @pytest.mark.parametrize(
