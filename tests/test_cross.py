@@ -101,7 +101,7 @@ def train_two_steps(names: dict[str, str], parts: Parts, data: Transitions) -> N
 
 @pytest.mark.parametrize("every", [61, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_combination_trains_or_is_refused_with_its_reason(every, capsys):
-    """Of those that are not refused, the fast suite trains every 23rd, and the first with each pair of parts."""
+    """Of those that are not refused, the fast suite trains every 61st, and the first with each pair of parts."""
     data = dataset()
     cells: Counter[str] = Counter()
     trained: set[tuple[str, str]] = set()
