@@ -17,11 +17,10 @@ from ablations.command.cli import Invocation, parse, parse_reading
 from ablations.command.listing import listing
 from ablations.experiment import conduct, rehearsal
 from ablations.experiment.conduct import Ended
-from ablations.plan import sense
 from ablations.record import verify
 from ablations.report import analysing, joining, suite
 from ablations.report.table import heading
-from ablations.run import compiling, interrupts
+from ablations.run import interrupts
 from core.options import OptionError
 
 #: what `--aggregate`, `--join` and `--analyse` do instead of training
@@ -103,13 +102,10 @@ def _train(arguments: Sequence[str]) -> int:
 
 
 def _begin(command: Invocation) -> Ended:
-    for line in [*command.left_out, *command.longer, *sense.lines_of(command.runs)]:
-        print(line, file=sys.stderr)
-    if not command.dry_run:
-        conduct.claim(command.runs, command.out, command.study)
-    note = compiling.fuse_if_it_pays(command.compile, command.runs, command.device)
-    if note:
-        print(note, file=sys.stderr)
+    lines = [*command.left_out, *command.longer]
+    conduct.begin(
+        command.runs, command.out, command.device, command.compile, command.study, lines, claiming=not command.dry_run
+    )
     if command.dry_run:
         asked = [run for run in command.runs if not command.only or run.label in command.only]
         print(rehearsal.rehearse(asked, command.out, command.device))

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
+from ablations.plan import sense
 from ablations.plan.config import RunConfig
 from ablations.record import results
 from ablations.report import showing
-from ablations.run import claims, comparison
+from ablations.run import claims, comparison, compiling
 from tasks import Task, make_task
 
 
@@ -32,6 +33,25 @@ class Ended:
 def claim(runs: Sequence[RunConfig], directory: Path, study: str | None = None) -> None:
     """Make sure, before training, that `directory` can take these runs, and that what is there can be shown."""
     showing.refuse_missing_samples(claims.claim(runs, directory), _task_of(runs), study)
+
+
+def begin(
+    runs: Sequence[RunConfig],
+    directory: Path,
+    device: torch.device,
+    compile: str,
+    study: str | None = None,
+    lines: Sequence[str] = (),
+    claiming: bool = True,
+) -> None:
+    """What comes before training: say `lines` and what is doubtful, `claim` the directory if `claiming`, compile."""
+    for line in [*lines, *sense.lines_of(runs)]:
+        print(line, file=sys.stderr)
+    if claiming:
+        claim(runs, directory, study)
+    note = compiling.fuse_if_it_pays(compile, runs, device)
+    if note:
+        print(note, file=sys.stderr)
 
 
 def carry_out(

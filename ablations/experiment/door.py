@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ import torch
 from ablations.analysis import statistics
 from ablations.experiment import conduct
 from ablations.figures import FIGURES
-from ablations.plan import sense
 from ablations.plan.making import make, together
 from ablations.plan.plan import Plan
 from ablations.record import recipe, results
-from ablations.run import compiling, frozen, trained
+from ablations.run import frozen, trained
 from ablations.run.trained import TrainedPolicy
 from core import devices
 from core.options import OptionError, unknown_name
@@ -101,13 +99,8 @@ def run(plan: Plan, out: str | os.PathLike, *, device: str = "auto", compile: st
     """
     made, directory = make(plan), Path(out).expanduser()
     runs = together(frozen.shared(made.runs))
-    for line in [*made.left_out, *sense.lines_of(runs)]:
-        print(line, file=sys.stderr)
     on = devices.chosen(device)
-    conduct.claim(runs, directory, plan.name)
-    note = compiling.fuse_if_it_pays(compile, runs, on)
-    if note:
-        print(note, file=sys.stderr)
+    conduct.begin(runs, directory, on, compile, plan.name, made.left_out)
     ended = conduct.carry_out(runs, directory, on, plan.name)
     if ended.interrupted:
         raise KeyboardInterrupt

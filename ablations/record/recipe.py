@@ -33,7 +33,7 @@ def plan_of_records(records: list[dict[str, Any]], study: str | None = None) -> 
 
 def _arm(record: Mapping[str, Any]) -> dict[str, Any]:
     preset, released = record["preset"] or "", " as released"
-    options = dict(_flat(record["options"], record["names"]))
+    options = dict(_flat(record["options"]))
     for view in record["views"]:
         # what the way to act does not say itself was said of all
         said = view["selection_label"].partition(":")[2]
@@ -56,7 +56,7 @@ def _arm(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _flat(options: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+def _flat(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """`part.field` and value of each option; what stands inside another part is named with it."""
     for part in (*CHOICES, *FIXED, *(key for key in options if key.endswith(".network"))):
         yield from _fields(part, options.get(part, {}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from ablations.plan.config import RunConfig
@@ -14,7 +16,7 @@ WORTH_BUILDING = 500
 WORTH_COMPILING = 50_000
 
 
-def fuse_if_it_pays(choice: str, runs: list[RunConfig], device: torch.device) -> str | None:
+def fuse_if_it_pays(choice: str, runs: Sequence[RunConfig], device: torch.device) -> str | None:
     """Set compiling as asked: auto does where it is done already, or the run is long enough, or for bf16.
 
     A GPU's steps are replayed unless the choice is off. Returns one line to show where a compiler was wanted and there

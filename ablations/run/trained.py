@@ -53,8 +53,7 @@ class TrainedPolicy:
     def sample(self, obs: Any, n: int) -> np.ndarray:
         """`n` samples of the policy for each observation, before any selection: `[N, A]`, or `[B, N, A]`."""
         shown, many = self._shown(obs)
-        samples = self._policy.sample(shown.repeat_interleave(n, 1), self.rng)
-        return _first(self._out(samples[0]).reshape(shown.shape[1], n, -1), many)
+        return _first(self._out(self._policy.sample_each(shown, n, self.rng)[0]), many)
 
     @torch.no_grad()
     def log_prob(self, obs: Any, act: Any) -> np.ndarray:
