@@ -43,7 +43,7 @@ def fuse_if_it_pays(choice: str, runs: Sequence[RunConfig], device: torch.device
     return None
 
 
-def _compiling_pays(runs: list[RunConfig], device: torch.device) -> bool:
+def _compiling_pays(runs: Sequence[RunConfig], device: torch.device) -> bool:
     steps = [run.budget.steps for run in runs]
     if device.type == "cpu":
         return fusion.ready() or sum(steps) >= WORTH_BUILDING
