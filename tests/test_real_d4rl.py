@@ -45,7 +45,7 @@ def test_our_reader_gives_what_d4rl_gives(tmp_path, lengths, timeouts, terminate
     env = gym.make("hopper-medium-v2")
     theirs = d4rl.qlearning_dataset(env, env.get_dataset(str(path)), terminate_on_end=terminate_on_end)
     ours = dataclasses.asdict(qlearning(read(path, 11, 3), env._max_episode_steps, terminate_on_end))
-    assert ours.keys() == {*theirs, "next_actions", "notes"}
+    assert ours.keys() == {*theirs, "next_actions", "begins", "notes"}
     for key, array in theirs.items():
         assert ours[key].dtype == array.dtype
         np.testing.assert_array_equal(ours[key], array)
