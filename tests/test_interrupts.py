@@ -16,6 +16,15 @@ from ablations.run import interrupts
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
+@pytest.fixture(autouse=True)
+def listened_to():
+    """Below `nohup` a hang-up is ignored, and stays so."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def no_echo(monkeypatch):
     monkeypatch.setattr(interrupts, "ECHO", 0.0)

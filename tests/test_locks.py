@@ -200,8 +200,8 @@ def test_two_processes_share_out_a_comparison(tmp_path):
     assert run(out, command) == 0
     said = first.communicate()[1]
     assert first.returncode == 0, said
-    assert "gaussian-bc: 100%" in said
-    assert "cvae-bc: 100%" not in said
+    assert "gaussian-bc, 1 of 2: 100%" in said
+    assert "cvae-bc, 2 of 2: 100%" not in said
     assert labels(out) == ["gaussian-bc", "cvae-bc"]
     assert run(tmp_path / "alone", command) == 0
     for label in ("gaussian-bc", "cvae-bc"):

@@ -171,7 +171,7 @@ def test_equal_runs_have_equal_checksums(whole, tmp_path):
     for label in ("gaussian-bc", "cvae-bc"):
         one, other = (json.loads((place / label / "config.json").read_text()) for place in (whole / "a", again))
         assert one["checksum"] == other["checksum"]
-        assert one["files"].keys() == {"metrics.csv", "training.csv", "samples.npz", "checkpoint.pt"}
+        assert one["files"].keys() == {"metrics.csv", "training.csv", "log.csv", "samples.npz", "checkpoint.pt"}
 
 
 def test_settings_hold_the_names_of_parts_beside_their_options():

@@ -31,7 +31,8 @@ def run(tmp_path, arguments, name="out"):
 def test_a_run_directory(tmp_path, capsys):
     code, out = run(tmp_path, "--bc-only --steps 6 --eval-every 3 --seeds 4 7 --policy.T 3")
     assert code == 0
-    names = {"config.json", "metrics.csv", "training.csv", "summary.csv", "samples.npz", "checkpoint.pt", "figure.png"}
+    tables = {"metrics.csv", "training.csv", "log.csv", "summary.csv"}
+    names = {"config.json", *tables, "samples.npz", "checkpoint.pt", "figure.png"}
     assert {path.name for path in out.iterdir()} == names
     assert list(tmp_path.iterdir()) == [out]
     metrics = pd.read_csv(out / "metrics.csv")

@@ -16,6 +16,7 @@ from ablations.plan.parts import CHOICES, DEFAULT_CHOICES, nested_defaults, sect
 from ablations.plan.presets import PRESETS
 from ablations.plan.studies import STUDIES
 from ablations.plan.views import selection_name
+from ablations.run.loggers import LOGGERS
 from core.fusion import PRECISIONS
 from core.options import OptionError, Options, flag_of, unknown_name, written
 from policies import POLICIES
@@ -186,6 +187,10 @@ def _add_run(parser: Parser, budget: Mapping[str, Any]) -> None:
     group.add_argument("--seeds-at-once", type=words.at_least_one, metavar="N", help=few)
     often = "keep how far training has come this often, to go on from; default: 300"
     group.add_argument("--checkpoint-every", type=words.seconds, metavar="SECONDS", help=often)
+    follows = "who follows training beside the CSV file, which always does: a package each; default: csv"
+    group.add_argument("--log", nargs="+", default=[], choices=("csv", *LOGGERS), help=follows)
+    rows = "steps between two rows of losses in the log; default: a 200th of the steps"
+    group.add_argument("--log-every", type=words.at_least_one, metavar="N", help=rows)
     group.add_argument(
         "--out", type=words.directory, metavar="DIR", help="new directory of results; default: below runs/"
     )

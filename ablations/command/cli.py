@@ -28,7 +28,7 @@ from ablations.plan.making import lengthened, make, named, together
 from ablations.plan.parts import nested_defaults
 from ablations.plan.plan import BUDGET, FACTORS, Plan
 from ablations.plan.studies import STUDIES
-from ablations.run import frozen
+from ablations.run import frozen, loggers
 from core import devices
 from core.options import OptionError, flag_of, unknown_name
 from tasks import make_task
@@ -45,6 +45,9 @@ class Invocation:
     seeds_at_once: int | None = None
     #: seconds between two writings of how far a run has come; None: the default
     checkpoint_every: float | None = None
+    #: what else than the CSV file follows training
+    loggers: tuple[str, ...] = ()
+    log_every: int | None = None
     study: str | None = None
     only: tuple[str, ...] = ()
     #: combinations that were skipped, and why, in lines
@@ -84,6 +87,8 @@ def parse(arguments: Sequence[str]) -> Invocation:
         known.compile,
         known.seeds_at_once,
         known.checkpoint_every,
+        _loggers(known.log),
+        known.log_every,
         early.study,
         tuple(run.label for run in runs if _asked(run.label, early.only)),
         made.left_out,
@@ -93,6 +98,12 @@ def parse(arguments: Sequence[str]) -> Invocation:
         known.dry_run,
         known.quiet,
     )
+
+
+def _loggers(named: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name for name in named if name != "csv"))
+    loggers.refuse_missing(names)
+    return names
 
 
 def parse_reading(arguments: Sequence[str]) -> tuple[str, list[Path], Path, bool] | None:

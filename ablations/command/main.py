@@ -21,6 +21,7 @@ from ablations.record import verify
 from ablations.report import analysing, joining, suite
 from ablations.report.table import heading
 from ablations.run import interrupts
+from ablations.run.execution import Execution
 from core.options import OptionError
 
 #: what `--aggregate`, `--join` and `--analyse` do instead of training
@@ -115,11 +116,9 @@ def _begin(command: Invocation) -> Ended:
     return conduct.carry_out(
         command.runs,
         command.out,
-        command.device,
+        Execution(command.device, command.seeds_at_once, command.checkpoint_every, command.loggers, command.log_every),
         command.study,
         command.only,
-        command.seeds_at_once,
-        command.checkpoint_every,
     )
 
 

@@ -14,6 +14,7 @@ from ablations.plan.config import RunConfig
 from ablations.record import results
 from ablations.report import showing
 from ablations.run import claims, comparison, compiling
+from ablations.run.execution import Execution
 from tasks import Task, make_task
 
 
@@ -57,17 +58,15 @@ def begin(
 def carry_out(
     runs: Sequence[RunConfig],
     directory: Path,
-    device: torch.device,
+    execution: Execution,
     study: str | None = None,
     only: Sequence[str] = (),
-    at_once: int | None = None,
-    every: float | None = None,
 ) -> Ended:
     """Train and evaluate the runs and draw what is there; the arguments are those of `comparison.carry_out`."""
     task = _task_of(runs)
     task.prepare_for({run.transforms for run in runs})
     print(_described(task, runs), file=sys.stderr)
-    made = comparison.carry_out(runs, task, directory, device, study, only, at_once, every)
+    made = comparison.carry_out(runs, task, directory, execution, study, only)
     if not results.run_directories(directory):
         return Ended("", made.interrupted)
     shown = showing.show(directory, task, study)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from ablations.figures import FIGURES
 from ablations.plan.making import make, together
 from ablations.plan.plan import Plan
 from ablations.record import recipe, results
-from ablations.run import frozen, trained
+from ablations.run import frozen, loggers, trained
+from ablations.run.execution import Execution
 from ablations.run.trained import TrainedPolicy
 from core import devices
 from core.options import OptionError, unknown_name
@@ -90,18 +92,21 @@ class Results:
         return self._runs[run]
 
 
-def run(plan: Plan, out: str | os.PathLike, *, device: str = "auto", compile: str = "auto") -> Results:
+def run(
+    plan: Plan, out: str | os.PathLike, *, device: str = "auto", compile: str = "auto", log: Sequence[str] = ()
+) -> Results:
     """Train and evaluate the runs of a plan in the directory `out`, and draw them.
 
-    What is there already is kept, and what was cut off goes on. `device`, `compile`: as on the command line. Raises
-    `OptionError` for a plan that cannot be, and `KeyboardInterrupt` where it was interrupted, after keeping what there
-    is.
+    What is there already is kept, and what was cut off goes on. `device`, `compile`, `log`: as on the command line.
+    Raises `OptionError` for a plan that cannot be, and `KeyboardInterrupt` where it was interrupted, after keeping what
+    there is.
     """
     made, directory = make(plan), Path(out).expanduser()
     runs = together(frozen.shared(made.runs))
+    loggers.refuse_missing(log)
     on = devices.chosen(device)
     conduct.begin(runs, directory, on, compile, plan.name, made.left_out)
-    ended = conduct.carry_out(runs, directory, on, plan.name)
+    ended = conduct.carry_out(runs, directory, Execution(on, loggers=tuple(log)), plan.name)
     if ended.interrupted:
         raise KeyboardInterrupt
     return Results(directory, ended.table, ended.failures)

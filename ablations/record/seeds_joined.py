@@ -47,6 +47,8 @@ def join(parts: Sequence[Path], directory: Path) -> None:
     if all_have("training.csv"):
         training = [_read(part, "training.csv", record) for part, record in both]
         _join_rows(training).to_csv(directory / "training.csv", index=False)
+    if all_have("log.csv"):
+        _join_rows([_read(part, "log.csv", record) for part, record in both]).to_csv(directory / "log.csv", index=False)
     if all_have("samples.npz"):
         counts = [len(record["seeds"]) for record in records]
         together = _join_samples([results.load_samples(part) for part in parts], counts)

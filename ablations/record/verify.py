@@ -24,6 +24,9 @@ HIDDEN = (
     ".*.other",
     ".*.damaged",
     ".*-????????",
+    "*.log.csv",
+    "tensorboard",
+    "wandb",
 )
 
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ablations.plan.config import RunConfig
 from ablations.record import results
 from ablations.record.directories import is_read_only, new_directory
 from ablations.record.integrity import write_json
 from ablations.run import claims, groups, progress
+from ablations.run.execution import Execution
+from ablations.run.pace import Pace
 from core import locks
 from tasks import Task
 
@@ -38,19 +38,17 @@ def carry_out(
     runs: Sequence[RunConfig],
     task: Task,
     directory: Path,
-    device: torch.device,
+    execution: Execution,
     study: str | None = None,
     only: Sequence[str] = (),
-    at_once: int | None = None,
-    every: float | None = None,
 ) -> Made:
     """Train and evaluate the runs, of a study those labelled `only` if any.
 
-    One run fills `directory` itself; several fill one subdirectory each. `at_once`: seeds trained together, if not all;
-    `every`: seconds between two writings of how far a run has come.
+    One run fills `directory` itself; several fill one subdirectory each.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
-    make = functools.partial(_make, task=task, device=device, at_once=at_once, every=every)
+    due = [run for run in runs if not only or run.label in only]
+    make = functools.partial(_make, task=task, execution=execution, pace=Pace(due))
     if len(runs) == 1 and study is None:
         interrupted = make(runs[0], directory, wait=None)
         if interrupted is None:
@@ -65,7 +63,7 @@ def carry_out(
         directory.mkdir(exist_ok=True)
         if not is_read_only(directory):
             write_json(directory / "comparison.json", listed)
-    interrupted, elsewhere = _make_all([run for run in runs if not only or run.label in only], directory, make)
+    interrupted, elsewhere = _make_all(due, directory, make)
     if elsewhere:
         print(f"{', '.join(elsewhere)}: left to other processes; the same command later shows all", file=sys.stderr)
     _note_divergence(directory, listed)
@@ -76,9 +74,8 @@ def _make_all(due: Sequence[RunConfig], directory: Path, make: Callable[..., boo
     """Make the runs: whether it was interrupted, and the labels of those that others train."""
     while True:
         elsewhere = []
-        for number, run in enumerate(due, 1):
-            title = f"{run.label}: {number} of {len(due)}" if len(due) > 1 else ""
-            interrupted = make(run, directory / run.label, title)
+        for run in due:
+            interrupted = make(run, directory / run.label)
             if interrupted:
                 return True, []
             if interrupted is None:
@@ -110,15 +107,13 @@ def _note_divergence(directory: Path, listed: dict[str, Any]) -> None:
 def _make(
     run: RunConfig,
     place: Path,
-    title: str = "",
     *,
     task: Task,
-    device: torch.device,
-    at_once: int | None,
-    every: float | None,
+    execution: Execution,
+    pace: Pace,
     wait: float | None = 0,
 ) -> bool | None:
-    """Make the run of `place` unless it is there; `title`: what to say before training.
+    """Make the run of `place` unless it is there.
 
     Returns whether it was interrupted, or None where another process is at it. `wait`: as of `locks.taken`.
     """
@@ -126,24 +121,24 @@ def _make(
         if not ours:
             claims.refuse_other_holder(place, run)
             print(f"{run.label}: another process is training it", file=sys.stderr)
+            pace.skip(run)
             return None
         # it may have been made since the command looked
         if claims.check([run], place) and _is_done(place):
             # one that was killed when it had just ended left it
             progress.clear(place)
+            pace.skip(run)
             return False
-        if title:
-            print(title, file=sys.stderr)
-        return _carry_out(run, task, device, place, at_once, every)
+        interrupted = _carry_out(run, task, place, execution, pace)
+        pace.skip(run)
+        return interrupted
 
 
-def _carry_out(
-    run: RunConfig, task: Task, device: torch.device, directory: Path, at_once: int | None, every: float | None
-) -> bool:
+def _carry_out(run: RunConfig, task: Task, directory: Path, execution: Execution, pace: Pace) -> bool:
     """Make the directory of one run; returns whether it was interrupted."""
     with new_directory(directory, locks.alone(directory.parent)) as partial:
         asked = task.under(run.transforms, run.budget.eval_episodes)
-        interrupted = groups.carry_out(run, asked, device, partial, directory, at_once, every)
+        interrupted = groups.carry_out(run, asked, partial, directory, execution, pace)
     if interrupted:
         print(f"{run.label}: interrupted; the same command with the same --out goes on", file=sys.stderr)
     else:

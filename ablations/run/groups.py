@@ -15,6 +15,9 @@ import torch
 from ablations.plan.config import RunConfig
 from ablations.record import results, seeds_joined
 from ablations.run import memory, progress, runner
+from ablations.run.execution import Execution
+from ablations.run.log import Log
+from ablations.run.pace import Pace
 from tasks import Task
 
 #: from this many bytes, or steps, what a run needs is said before it starts
@@ -24,28 +27,28 @@ LARGE, LONG = 2**30, 10_000
 def carry_out(
     run: RunConfig,
     task: Task,
-    device: torch.device,
     directory: Path,
     final: Path,
-    at_once: int | None = None,
-    every: float | None = None,
+    execution: Execution,
+    pace: Pace,
 ) -> bool:
     """Train, evaluate and write a run into a directory that exists; returns whether it was interrupted.
 
-    `final`: what the directory will be called; `at_once`: seeds trained together, by default as many as fit; `every`:
-    seconds between two writings of its progress. Raises `KeyboardInterrupt` where a group was interrupted before it
-    had anything to show.
+    `final`: what the directory will be called. Raises `KeyboardInterrupt` where a group was interrupted before it had
+    anything to show.
     """
     # what is free changes from day to day, and seeds go on in the groups they began in
-    seeds, size = run.seeds, at_once or progress.seeds_together(run, final) or _most(run, task, device)
+    seeds, kept = run.seeds, progress.seeds_together(run, final)
+    size = execution.at_once or kept or _most(run, task, execution.device)
     if len(seeds) <= size:
-        return _one(run, task, device, directory, final, every)
+        return _one(run, task, directory, final, execution, pace, f"{final.name}.log.csv")
     done: list[Path] = []
     for group in (seeds[start : start + size] for start in range(0, len(seeds), size)):
         part = directory / f".seeds-{group[0]}"
         part.mkdir()
         done.append(part)
-        if _one(dataclasses.replace(run, seeds=group), task, device, part, final, every):
+        name = f"{final.name}.{group[0]}.log.csv"
+        if _one(dataclasses.replace(run, seeds=group), task, part, final, execution, pace, name):
             break
     seeds_joined.join(done, directory)
     for part in done:
@@ -53,14 +56,16 @@ def carry_out(
     return results.read_config(directory)["interrupted"]
 
 
-def _one(run: RunConfig, task: Task, device: torch.device, directory: Path, final: Path, every: float | None) -> bool:
-    outcome = runner.train(run, task, device, final, every)
+def _one(
+    run: RunConfig, task: Task, directory: Path, final: Path, execution: Execution, pace: Pace, log_name: str
+) -> bool:
+    outcome = runner.train(run, task, final, execution, pace, Log(run, final.with_name(log_name), execution))
     if outcome.interrupted and not outcome.evaluations:
         raise KeyboardInterrupt
     runner.write(run, outcome, task, directory)
     interrupted = outcome.interrupted
     del outcome
-    memory.release(device)
+    memory.release(execution.device)
     return interrupted
 
 

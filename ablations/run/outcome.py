@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ablations.run.halting import Halting
+from ablations.run.log import Log
 from core.rng import SeedRng
 from tasks.base import Evaluation
 from trainers.trainer import Trainer
@@ -20,6 +21,7 @@ class Outcome:
     trainer: Trainer
     rng: SeedRng
     halting: Halting
+    log: Log
     #: step, and what each view of the run scored there
     evaluations: list[tuple[int, list[Evaluation]]] = field(default_factory=list)
     losses: list[tuple[int, dict[str, np.ndarray]]] = field(default_factory=list)

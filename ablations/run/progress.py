@@ -49,8 +49,10 @@ class Progress:
         #: step and number of evaluations of what was written last
         self._holds: tuple[int, int] | None = None
 
-    def restore(self, outcome: Outcome) -> None:
+    def restore(self, outcome: Outcome) -> int:
         """Put a run that has just begun where the file says, if there is one and it is this run's.
+
+        Returns how many bytes of the run's log are of what was taken up.
 
         A damaged file is put aside and said, and the one before it taken up.
         """
@@ -65,9 +67,10 @@ class Progress:
                 continue
             if stored["of"] == self._of:
                 self._take_up(stored, outcome)
-                return
+                return stored["logged"]
             aside, what = _put_aside(path, ".other"), self._differing(stored["of"])
             print(f"{self._label}: begins anew; what was kept is of other {what}, now {aside}", file=sys.stderr)
+        return 0
 
     def _take_up(self, stored: dict[str, Any], outcome: Outcome) -> None:
         checkpoint.put(stored["checkpoint"], outcome.trainer, outcome.rng)
@@ -112,6 +115,7 @@ class Progress:
             ],
             "losses": [(step, _tensors(losses)) for step, losses in outcome.losses],
             "seconds": outcome.seconds,
+            "logged": outcome.log.length,
         }
 
 
@@ -158,7 +162,8 @@ def _put_aside(path: Path, suffix: str) -> str:
 def clear(directory: Path) -> None:
     """Remove what was kept of the run that is, or would have been, in `directory`, and what it was killed over."""
     endings = "progress|previous|next|partial|other|damaged"
-    own = re.compile(rf"\.{re.escape(directory.name)}(\.\d+\.({endings})|-[a-z0-9_]{{8}})")
+    name = re.escape(directory.name)
+    own = re.compile(rf"\.{name}(\.\d+\.({endings})|-[a-z0-9_]{{8}})|{name}(\.\d+)?\.log\.csv")
     for path in filter(lambda path: own.fullmatch(path.name), directory.absolute().parent.iterdir()):
         with contextlib.suppress(OSError):
             _remove(path)

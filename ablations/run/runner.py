@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from ablations.record.environment import environment
 from ablations.record.integrity import FILES, bound, write_json
 from ablations.record.results import LOSS
 from ablations.run import evaluating, frozen, interrupts
+from ablations.run.execution import Execution
 from ablations.run.halting import Halting
+from ablations.run.log import Log
 from ablations.run.outcome import Outcome
+from ablations.run.pace import Pace
 from ablations.run.progress import Progress
 from ablations.run.q_range import QRange
 from core import fusion
@@ -36,37 +40,38 @@ from trainers.trainer import Trainer
 STRIDE = 20
 
 
-def train(run: RunConfig, task: Task, device: torch.device, directory: Path, every: float | None = None) -> Outcome:
+def train(run: RunConfig, task: Task, directory: Path, execution: Execution, pace: Pace, log: Log) -> Outcome:
     """Train all seeds of a run together and evaluate them; a signal ends training early and keeps what there is.
 
-    `directory`: where the run will be; beside it is kept each `every` seconds how far training has come, and taken up
-    from there.
+    `directory`: where the run will be; beside it is kept how far training has come, and taken up from there.
     """
+    device = execution.device
     annealing = ANNEALINGS[run.budget.lr_decay](run.budget.steps, _apart(run))
     trainer = Trainer(
         run.parts, run.trainer, task.spec, run.seeds, needs_critic=run.needs_critic, annealing=annealing, device=device
     )
     frozen.give(run, trainer, task)
-    outcome = Outcome(trainer, SeedRng(run.seeds, "train", device), Halting(trainer, run.budget.early_stop))
-    progress = Progress(run, directory, device, every)
-    progress.restore(outcome)
+    outcome = Outcome(trainer, SeedRng(run.seeds, "train", device), Halting(trainer, run.budget.early_stop), log)
+    progress = Progress(run, directory, device, execution.every)
+    log.begin(trainer.step, progress.restore(outcome))
+    pace.begin(run, trainer.step)
     if not run.has_exact_critic:
         captured.replay(trainer)
     dataset = task.dataset().to(device)
     q_range = QRange(dataset)
     began = time.perf_counter() - outcome.seconds
-    with progress_bar(total=run.budget.steps, initial=trainer.step, desc=run.label, unit="step") as bar:
-        _show(bar, outcome)
+    with progress_bar(total=run.budget.steps, initial=trainer.step, desc=pace.title(run), unit="step") as bar:
+        _show(bar, outcome, pace)
         with interrupts.deferred():
             try:
                 while _is_due(run, outcome) or (trainer.step < run.budget.steps and _goes_on(run, outcome)):
                     if _is_due(run, outcome):
                         bar.set_postfix_str("evaluating")
                         _look(run, task, outcome)
-                        _show(bar, outcome)
                     else:
-                        _stride(run, outcome, dataset, bar)
+                        _stride(run, outcome, dataset, bar, pace)
                         q_range.check(run, trainer.step, outcome.latest)
+                    _show(bar, outcome, pace)
                     outcome.seconds = time.perf_counter() - began
                     progress.keep(outcome)
             except KeyboardInterrupt:
@@ -75,6 +80,7 @@ def train(run: RunConfig, task: Task, device: torch.device, directory: Path, eve
             if not outcome.interrupted or interrupts.asked() is not None:
                 progress.keep(outcome, now=True)
         _show_interrupted(run, task, outcome)
+    log.end()
     outcome.seconds = time.perf_counter() - began
     return outcome
 
@@ -102,7 +108,7 @@ def _evaluated(outcome: Outcome) -> int | None:
     return outcome.evaluations[-1][0] if outcome.evaluations else None
 
 
-def _stride(run: RunConfig, outcome: Outcome, dataset: Transitions, bar: tqdm) -> None:
+def _stride(run: RunConfig, outcome: Outcome, dataset: Transitions, bar: tqdm, pace: Pace) -> None:
     """Train to the next look at the losses, the same steps whether or not a signal ended a stride in its middle."""
     trainer, apart = outcome.trainer, _apart(run)
     since = trainer.step % apart
@@ -111,9 +117,12 @@ def _stride(run: RunConfig, outcome: Outcome, dataset: Transitions, bar: tqdm) -
     outcome.latest = {} if begins else outcome.latest
     outcome.latest |= trainer.train(dataset, to_go, outcome.rng, interrupts.asked)
     bar.update(trainer.step - (end - to_go))
+    pace.advance(run, trainer.step - (end - to_go))
     if trainer.step == end:
         for place in outcome.halting.watch(outcome.latest):
             _say_diverged(run, outcome, place)
+        if outcome.log.is_due(end - to_go, end):
+            outcome.log.losses(end, _values(outcome.latest, outcome))
     if interrupts.asked() is not None:
         raise KeyboardInterrupt
 
@@ -124,14 +133,18 @@ def _say_diverged(run: RunConfig, outcome: Outcome, place: int) -> None:
     tqdm.write(f"{run.label}: seed {run.seeds[place]} diverged at step {how.step}: {how.reason}{rest}", sys.stderr)
 
 
-def _show(bar: tqdm, outcome: Outcome) -> None:
-    """The headline of the latest evaluation, beside the bar."""
+def _show(bar: tqdm, outcome: Outcome, pace: Pace) -> None:
+    """The headline of the latest evaluation, and the time left of a command of several runs, beside the bar."""
+    said = []
     if outcome.evaluations:
         step, (first, *_) = outcome.evaluations[-1]
         name, values = next(iter(first.metrics.items()))
         finite = values[np.isfinite(values)]
         if len(finite):
-            bar.set_postfix_str(f"{name.replace('_', ' ')} {finite.mean():.3g} at {step}")
+            said.append(f"{name.replace('_', ' ')} {finite.mean():.3g} at {step}")
+    if pace.left is not None:
+        said.append(f"all: {tqdm.format_interval(pace.left)} left")
+    bar.set_postfix_str(", ".join(said), refresh=False)
 
 
 def _look(run: RunConfig, task: Task, outcome: Outcome) -> None:
@@ -145,6 +158,7 @@ def _look(run: RunConfig, task: Task, outcome: Outcome) -> None:
             _say_diverged(run, outcome, place)
     scores = [evaluating.without(scored, list(halting.diverged)) for scored, _ in evaluated]
     outcome.evaluations.append((outcome.trainer.step, scores))
+    outcome.log.evaluations(outcome.trainer.step, scores)
     record = _measured(outcome)
     if record:
         outcome.losses.append((outcome.trainer.step, record))
@@ -156,6 +170,11 @@ def _measured(outcome: Outcome) -> dict[str, np.ndarray]:
     """The latest losses and the mean of the regularizer since the last look, `[S]`."""
     mean = outcome.trainer.mean_penalty()
     measured = outcome.latest if mean is None else {**outcome.latest, LOSS: mean}
+    return _values(measured, outcome)
+
+
+def _values(measured: Mapping[str, torch.Tensor], outcome: Outcome) -> dict[str, np.ndarray]:
+    """Losses `[S]` as arrays, without those of seeds that have halted."""
     record = {name: loss.cpu().numpy().copy() for name, loss in measured.items()}
     for values in record.values():
         # of training that was undone
@@ -206,6 +225,7 @@ def write(run: RunConfig, outcome: Outcome, task: Task, directory: Path) -> None
     for index, scored in enumerate(outcome.evaluations[-1][1] if outcome.evaluations else []):
         samples |= {f"{name}_{index}": array for name, array in scored.samples.items()}
     np.savez_compressed(directory / "samples.npz", **samples)  # type: ignore[arg-type]
+    outcome.log.put(directory)
     outcome.halting.mark_weights()
     checkpoint.save(directory / "checkpoint.pt", outcome.trainer, outcome.rng)
     write_json(directory / "config.json", {**record, FILES: bound(directory)})
