@@ -6,9 +6,11 @@ from core.options import OptionError
 from tasks.bandits import Bandit
 from tasks.base import Task
 from tasks.catalogue import offline_names, offline_task
+from tasks.fork import NAME as FORK
+from tasks.fork import ForkTask
 from tasks.known import known_names, known_task
 
-TASKS: dict[str, type[Task]] = {"bandit": Bandit}
+TASKS: dict[str, type[Task]] = {"bandit": Bandit, FORK: ForkTask}
 #: what serves D4RL's names: our reader with maintained simulators, or the stack of the papers itself
 BACKENDS = ("gymnasium", "d4rl")
 
@@ -30,8 +32,8 @@ def make_task(name: str, backend: str = "gymnasium") -> Task:
         return offline
     close = difflib.get_close_matches(name, task_names(), n=3, cutoff=0.5)
     families = (
-        "bandit, bandit:ring and other known behaviours, bandit:file:PATH, local:..., D4RL's (hopper-medium-v2, "
-        "antmaze-umaze-v0, ...), ogbench:..., minari:... and file:PATH, your own data"
+        "bandit, bandit:ring and other known behaviours, bandit:file:PATH, local:fork, local:..., D4RL's "
+        "(hopper-medium-v2, antmaze-umaze-v0, ...), ogbench:..., minari:... and file:PATH, your own data"
     )
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are {families}"
     raise OptionError(f"--task: unknown {name!r}; {hint}")

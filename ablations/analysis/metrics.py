@@ -21,10 +21,12 @@ HEADLINE = (
     "precision",
     "recall",
 )
-_HIGHER = set("success return reward on_mode modes_covered mode_coverage precision recall density coverage fqe".split())
+_HIGHER = set(
+    "success return reward on_mode modes_covered mode_coverage precision recall density coverage fqe near_gap".split()
+)
 _LOWER = set(
     "energy_distance worst_energy_distance sliced_wasserstein c2st mode_error kl kl_forward off_support out_of_bounds "
-    "optimum_distance bc_loss nll".split()
+    "optimum_distance bc_loss nll route_error".split()
 )
 
 

@@ -11,6 +11,7 @@ os.environ["MPLBACKEND"] = "Agg"
 
 import pandas as pd
 
+from ablations.figures.crossings import draw_crossings
 from ablations.figures.curves import draw_curves
 from ablations.figures.denoising import draw_denoising
 from ablations.figures.frontier import draw_frontier
@@ -21,6 +22,7 @@ from ablations.figures.sweep import draw_sweep
 FIGURES: dict[str, Callable[[Path, pd.DataFrame, Path], None]] = {
     "samples": draw_samples,
     "curves": draw_curves,
+    "crossings": draw_crossings,
     "denoising": draw_denoising,
     "methods": draw_methods,
     "sweep": draw_sweep,
