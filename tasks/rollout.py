@@ -8,13 +8,14 @@ and draws of the policy come from it too, so a seed's episodes are the same whoe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from core.rng import Rng
 from tasks.base import Act
-from tasks.fleet import Fleet, Workers
+from tasks.fleet import Moment
 
 #: environments take seeds below this
 SEEDS = 2**31 - 1
@@ -30,7 +31,17 @@ class Rollout:
     success: np.ndarray  # [S, E], the share of its task done; nan where the environment reports none
 
 
-def rollout(fleet: Fleet | Workers, act: Act, rng: Rng, seeds: int, episodes: int) -> Rollout:
+class Simulations(Protocol):
+    """So many environments that advance together: `tasks.fleet`, or a world that is stepped as one."""
+
+    def reset(self, seeds: np.ndarray) -> Moment:
+        """Start an episode in each, from `seeds` `[m]`."""
+
+    def step(self, actions: np.ndarray) -> Moment:
+        """Step those whose episode is not over with their row of `actions` `[m, A]`."""
+
+
+def rollout(fleet: Simulations, act: Act, rng: Rng, seeds: int, episodes: int) -> Rollout:
     """Run `episodes` episodes of each of `seeds` policies; the fleet has seeds * episodes simulations."""
     like = rng.normal(0)  # no draw: only the policy's device and precision
     shape = (seeds, episodes)

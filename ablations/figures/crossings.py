@@ -53,7 +53,7 @@ def _panel(axis: Axes, stored: dict[str, np.ndarray], points: np.ndarray, color:
         axis.add_patch(Circle(hole, radius, fill=False, color="0.3", linewidth=1.2, linestyle=style))
     through = (np.linalg.norm(points[:, None] - holes, axis=-1) <= radius).any(-1)
     for chosen, alpha in ((~through, 0.25), (through, 0.7)):
-        axis.scatter(*points[chosen].T, s=6, color=color, linewidth=0, alpha=alpha, rasterized=True)
+        axis.scatter(points[chosen, 0], points[chosen, 1], s=6, color=color, linewidth=0, alpha=alpha, rasterized=True)
     axis.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), aspect="equal", ylabel="")
     axis.set_title(title, fontsize=10)
     axis.set_xlabel(f"position 1\n{caption}", fontsize=9)

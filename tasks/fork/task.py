@@ -42,7 +42,7 @@ class ForkTask(Task):
     has_true_q = True
     clips = True
     options = ForkConfig
-    episodes = EPISODES  # type: ignore[assignment]
+    episodes = EPISODES
     figures = ("curves", "crossings")
     # few denoising steps blur the routes: 5 clone worse than 20, 50 little better
     defaults = {"selection": "one", "policy.T": 20}
@@ -111,7 +111,8 @@ class ForkTask(Task):
         """Of the demonstrators; their return is exact."""
         known = values_of(self.config)
         data = self.world.demonstrated(REFERENCE_EPISODES, REFERENCE_SEED)
-        ends = np.append(data.begins[1:], len(data.rewards)) - 1 if data.begins is not None else np.array([], int)
+        assert data.begins is not None
+        ends = np.append(data.begins[1:], len(data.rewards)) - 1
         passed = (data.next_observations[ends, 0] >= 1 - 1e-6) & (data.rewards[ends] > 0)
         first = data.next_observations[data.begins + self.config.moves - 1, 1:]
         scored = self._scored(np.full((1, 1), known.behaviour), passed[None], first[None])
