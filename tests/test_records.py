@@ -14,6 +14,7 @@ from records import written
 
 from ablations.record import directories, form, integrity, results
 from ablations.record.integrity import write_json
+from core.names import is_name
 from run_ablation import main
 
 ROOT = Path(__file__).parents[1]
@@ -48,11 +49,11 @@ class TestNames:
         "name", ["../../x", "..", ".", "", "a/b", "/tmp/x", "a\\b", ".hidden", "a\0b", "a\nb", "x" * 300, 3, None]
     )
     def test_what_is_a_path_or_nothing_is_no_name(self, name):
-        assert not integrity.is_name(name)
+        assert not is_name(name)
 
     @given(st.text(max_size=8))
     def test_a_name_leads_to_a_directory_below(self, name):
-        if integrity.is_name(name):
+        if is_name(name):
             assert (Path("/base") / name).parent == Path("/base")
             assert os.path.normpath(f"/base/{name}") == f"/base/{name}"
 

@@ -31,9 +31,9 @@ def test_tables_have_the_chosen_runs_and_metrics(tmp_path):
     rows = pd.read_csv(tmp_path / "table.csv")
     assert set(rows["metric"]) == {"score"}
     assert rows["run"].tolist() == ["a_b", "diffusion-ql one", "diffusion-ql softmax-q:candidates=50"]
-    assert "| a_b | -5 ± 12 |" in (tmp_path / "table.md").read_text()
+    assert "| a_b | -1.7 ± 6.9 |" in (tmp_path / "table.md").read_text()
     latex = (tmp_path / "table.tex").read_text()
-    assert r"a\_b & $-5 \pm 12$ \\" in latex
+    assert r"a\_b & $-1.7 \pm 6.9$ \\" in latex
     assert [word for word in (r"\toprule", r"\midrule", r"\bottomrule") if word not in latex] == []
 
 

@@ -95,9 +95,15 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     resample = "evaluate the trained policy with other samplers too: option=value,option=value; default: as trained"
     group.add_argument("--resample", nargs="+", default=[], metavar="SAMPLER", help=resample)
     task = "bandit, bandit:... (--list), local:..., D4RL's names, ogbench:..., minari:..., file:PATH; default: bandit"
-    group.add_argument("--task", default="bandit", type=_task, metavar="NAME", help=task)
+    group.add_argument("--task", type=_task, metavar="NAME", help=task)
     backend = "d4rl: data and simulator from the real d4rl + gym + mujoco-py; default: gymnasium"
-    group.add_argument("--backend", default="gymnasium", choices=BACKENDS, help=backend)
+    group.add_argument("--backend", choices=BACKENDS, help=backend)
+    _add_doings(group)
+    return parser
+
+
+def _add_doings(group: Any) -> None:
+    """What a command may do with what was named, or instead of it."""
     skip = "leave out combinations that cannot work, and say why; default: they are refused"
     group.add_argument("--skip-impossible", action="store_true", help=skip)
     group.add_argument("--describe", action="store_true", help="describe the task's data, and train nothing")
@@ -106,10 +112,17 @@ def names_parser(nested: Mapping[str, str] | None = None, add_help: bool = False
     group.add_argument("--list", action="store_true", help="print all parts, presets and studies, and what combines")
     for kind, help in READING.items():
         group.add_argument(f"--{kind}", nargs="+", type=words.path, metavar="DIR", help=f"instead of training {help}")
+    shells = 'a script that completes flags and names: eval "$(python run_ablation.py --print-completion bash)"'
+    group.add_argument("--print-completion", metavar="bash|zsh|tcsh", help=shells)
     group.add_argument("--study", **_among(STUDIES), help="run a whole study; further options apply to all its runs")
+    again = "make the run or comparison of a directory again, and say whether its numbers come out; exit code 1 if not"
+    group.add_argument("--reproduce", type=words.path, metavar="DIR", help=again)
+    config = "the plan in a file, TOML, YAML or JSON, or what a run has left; what is said beside it wins"
+    group.add_argument("--config", type=words.path, metavar="FILE", help=config)
+    save = "write the plan of this command to a file, TOML, YAML or JSON by its ending, and train nothing"
+    group.add_argument("--save-config", type=words.path, metavar="FILE", help=save)
     only = "only these runs of the study; other commands with the same --out, also on other machines, may make the rest"
     group.add_argument("--only", nargs="+", default=[], metavar="RUN", help=only)
-    return parser
 
 
 def _among(
@@ -171,7 +184,7 @@ def _add_run(parser: Parser, budget: Mapping[str, Any]) -> None:
     """How long, of which seeds, on what and where to; `budget` as of `full_parser`."""
     group = parser.add_argument_group("the run")
     seeds = "trained together, 0 3 5 or 0-4; default: 0-4"
-    kept: dict[str, Any] = {"action": words.Together, "type": words.seeds, "default": [0, 1, 2, 3, 4]}
+    kept: dict[str, Any] = {"action": words.Together, "type": words.seeds}
     group.add_argument("--seeds", nargs="+", **kept, metavar="N", help=seeds)
     for field in dataclasses.fields(Budget):
         _add_field(group, field.name, field, Budget, budget.get(field.name, field.default), several=False)
@@ -182,7 +195,7 @@ def _add_run(parser: Parser, budget: Mapping[str, Any]) -> None:
     frozen = "take the critic of that run, frozen: the same Q for every policy that is trained by it"
     group.add_argument("--critic-from", type=words.path, metavar="DIR", help=frozen)
     rounding = "of matrix products; bf16 rounds their factors alone; default: float32"
-    group.add_argument("--precision", default="float32", choices=PRECISIONS, help=rounding)
+    group.add_argument("--precision", choices=PRECISIONS, help=rounding)
     few = "seeds trained together, groups in turn; default: as many as fit in memory"
     group.add_argument("--seeds-at-once", type=words.at_least_one, metavar="N", help=few)
     often = "keep how far training has come this often, to go on from; default: 300"

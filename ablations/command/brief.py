@@ -37,6 +37,9 @@ the run
   --out DIR               new directory of results; default: below runs/. The same command goes on where it stopped
   --device, --compile     auto, cpu, cuda; auto, on, off
   --dry-run               the runs, what they share and differ in, memory, time; trains nothing
+  --save-config FILE      write the plan of this command, TOML, YAML or JSON; trains nothing
+  --config FILE           run the plan of a file, or of what a run has left; what is said beside it wins
+  --log NAME ...          tensorboard, wandb, trackio follow training; log.csv always does
   --quiet                 errors and the table alone
   --all-metrics           the printed table has all metrics
 
@@ -44,6 +47,7 @@ what is there already
   --figures DIR ...       drawn anew: --format png pdf svg, --style paper, --width INCHES, --runs RUN::NAME, --metrics
   --tables DIR ...        as --format csv md latex; --runs and --metrics choose
   --analyse ...           which factor explains how much of a table of scores
+  --reproduce DIR         made again; says whether the numbers come out
   --join, --aggregate, --verify DIR ...
                           more seeds as one; statistics over tasks; what is damaged
 
@@ -52,6 +56,7 @@ to know more
   --policy cvae --help    all options, those of the parts named too
   --help-all              all options of the default parts
   --describe              what the data of --task are
+  --print-completion SHELL  completes flags and names in bash, zsh or tcsh
   --version               the version
 """
 

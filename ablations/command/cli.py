@@ -22,12 +22,14 @@ import torch
 from ablations.command import words
 from ablations.command.arguments import READING, Parser, full_parser, names_parser
 from ablations.command.complaints import explain_unknown, refuse_repeated_flags
+from ablations.plan import overriding
 from ablations.plan.budget import Budget, default_budget
 from ablations.plan.config import RunConfig, choose, of_preset
 from ablations.plan.making import lengthened, make, named, together
 from ablations.plan.parts import nested_defaults
 from ablations.plan.plan import BUDGET, FACTORS, Plan
 from ablations.plan.studies import STUDIES
+from ablations.record import plan_files
 from ablations.run import frozen, loggers
 from core import devices
 from core.options import OptionError, flag_of, unknown_name
@@ -62,6 +64,9 @@ class Invocation:
     dry_run: bool = False
     #: say errors and results alone
     quiet: bool = False
+    #: what was asked for, and the file to write it to instead of training
+    plan: Plan | None = None
+    save_config: Path | None = None
 
 
 #: `--critic exact` is short for `--critic.source exact`
@@ -78,8 +83,8 @@ def parse(arguments: Sequence[str]) -> Invocation:
     plan, known = _plan(early, arguments)
     made = make(plan)
     runs = together(frozen.shared(made.runs))
-    _refuse_unknown_only(early, runs)
-    name = early.study or f"{re.sub('[:/]+', '-', plan.task)}-{'-'.join(run.label for run in runs)}"
+    _refuse_unknown_only(early, plan, runs)
+    name = plan.name or f"{re.sub('[:/]+', '-', plan.task)}-{'-'.join(run.label for run in runs)}"
     return Invocation(
         runs,
         known.out or _below_runs(name),
@@ -89,7 +94,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
         known.checkpoint_every,
         _loggers(known.log),
         known.log_every,
-        early.study,
+        plan.name,
         tuple(run.label for run in runs if _asked(run.label, early.only)),
         made.left_out,
         lengthened(made.runs),
@@ -97,6 +102,8 @@ def parse(arguments: Sequence[str]) -> Invocation:
         known.all_metrics,
         known.dry_run,
         known.quiet,
+        plan,
+        known.save_config,
     )
 
 
@@ -140,17 +147,26 @@ def _plan(early: argparse.Namespace, arguments: Sequence[str]) -> tuple[Plan, ar
     flags: dict[str, Any] = {
         name: True for name in ("bc_only", "as_released", "skip_impossible") if getattr(early, name)
     }
-    base = STUDIES[early.study] if early.study else Plan(task=early.task)
-    base = dataclasses.replace(base, **names, **flags, backend=early.backend)
+    said: dict[str, Any] = {name: getattr(early, name) for name in ("task", "backend") if getattr(early, name)}
+    base = STUDIES[early.study] if early.study else Plan()
+    if early.config:
+        if early.study:
+            raise OptionError("--config and --study each say what to run; leave one of them out")
+        also = {"improvement"} if early.bc_only else set()
+        base = overriding.without_parts(plan_files.read(early.config), {*names, *said, *also} - {"backend"})
+    base = dataclasses.replace(base, **said, **names, **flags)
     options: dict[str, Any] = {}
     for _, command in base.commands():
         # what parts there are decides which options there are
         found, known = _options_of(command, arguments)
         options |= found
     budget = {name: getattr(known, name) for name in BUDGET if getattr(known, name) is not None}
-    critic_from = None if known.critic_from is None else str(known.critic_from)
-    said: dict[str, Any] = {"seeds": known.seeds, "precision": known.precision, "critic_from": critic_from, **budget}
-    return dataclasses.replace(base, **said, options={**base.options, **options}), known
+    fields = {name: getattr(known, name) for name in ("seeds", "precision") if getattr(known, name) is not None}
+    fields |= {"critic_from": str(known.critic_from)} if known.critic_from else {}
+    fields |= budget
+    # of a study the arms say what sets them apart, and what they say is refused already
+    base = overriding.without(base, fields, options) if early.config else base
+    return dataclasses.replace(base, **fields, options={**base.options, **options}), known
 
 
 def _options_of(command: Plan, arguments: Sequence[str]) -> tuple[dict[str, Any], argparse.Namespace]:
@@ -188,9 +204,9 @@ def _options(arguments: Sequence[str], said: Mapping[str, Any]) -> dict[str, lis
     return {name: values if isinstance(values, list) else [values] for name, values in found.items()}
 
 
-def _refuse_unknown_only(early: argparse.Namespace, runs: Sequence[RunConfig]) -> None:
-    """`--only` names runs of a study."""
-    if early.only and early.study is None:
+def _refuse_unknown_only(early: argparse.Namespace, plan: Plan, runs: Sequence[RunConfig]) -> None:
+    """`--only` names runs of a study, or of the several that a file describes."""
+    if early.only and not plan.arms:
         raise OptionError("--only is of a study; name one with --study, or leave it out")
     for label in early.only:
         if not any(_asked(run.label, [label]) for run in runs):

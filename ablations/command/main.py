@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from ablations.command import brief, redrawing
+from ablations.command import brief, completion, redrawing, reproduce
 from ablations.command.cli import Invocation, parse, parse_reading
 from ablations.command.listing import listing
-from ablations.experiment import conduct, rehearsal
+from ablations.experiment import conduct, rehearsal, reproducing
 from ablations.experiment.conduct import Ended
-from ablations.record import verify
+from ablations.record import plan_files, verify
 from ablations.report import analysing, joining, suite
 from ablations.report.table import heading
 from ablations.run import interrupts
@@ -62,6 +62,10 @@ def _carry_out(arguments: Sequence[str]) -> int:
     if "--list" in arguments:
         print(listing())
         return 0
+    script = completion.answer(arguments)
+    if script is not None:
+        print(script)
+        return 0
     asked = redrawing.parse(arguments)
     if asked:
         places, failures = redrawing.carry_out(asked)
@@ -77,13 +81,30 @@ def _carry_out(arguments: Sequence[str]) -> int:
         shown = READERS[kind](directories, out)
         print(f"{shown.whole if every else shown.table}\n\n{_places(out)}")
         return _say_failures(shown.failures)
+    again = reproduce.parse(arguments)
+    if again:
+        return _reproduce(again)
     return _train(arguments)
+
+
+def _reproduce(asked: reproduce.Asked) -> int:
+    """0 where all numbers are equal, 1 where some are not."""
+    done = reproducing.carry_out(asked.directory, asked.out, asked.device)
+    if done.interrupted:
+        print(f"run_ablation.py: interrupted; --out {asked.out} goes on where it stopped", file=sys.stderr)
+        return interrupts.exit_code()
+    print(f"{done.text}\n\nmade again: {asked.out}")
+    return 0 if done.equal else 1
 
 
 def _train(arguments: Sequence[str]) -> int:
     command = parse(arguments)
     if command.describe:
         print(conduct.describe(command.runs))
+        return 0
+    if command.save_config is not None and command.plan is not None:
+        plan_files.write(command.plan, command.save_config)
+        print(f"plan: {command.save_config}")
         return 0
     try:
         with unheard() if command.quiet else contextlib.nullcontext():

@@ -9,12 +9,14 @@ that no crossing makes; each has a label and says what it sets besides what is c
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ablations.plan import own
 from ablations.plan.budget import Budget
+from ablations.plan.typed import refuse_mistyped
 from core.options import OptionError, unknown_name
 
 #: factors whose levels are names
@@ -35,7 +37,7 @@ class Plan:
     `--list` prints them, or classes or configurations, of your own too; `selection`, `resample`: ways to act, as on the
     command line (`argmax-q:candidates=10`); `options`: `part.field` -> a value or several
     (`{"policy.T": [5, 50], "policy.base": "cvae"}`); `steps` to `early_stop`: as `Budget`, None for the
-    default; `arms`: label -> fields; `name`, `question`, `figures`: of a study.
+    default; `arms`: label (nothing: made from the parts) -> fields; `name`, `question`, `figures`: of a study.
     """
 
     task: Any = "bandit"
@@ -76,15 +78,17 @@ class Plan:
         object.__setattr__(self, "task", own.of_object("task", self.task)[0])
         options = {
             **{key: (value,) for key, value in found.items()},
-            **{_key(key): _values(value) for key, value in _mapping("options", self.options).items()},
+            **{_key(key): _values(value) for key, value in _flat("options", self.options)},
         }
         object.__setattr__(self, "options", options)
         object.__setattr__(self, "seeds", _seeds(self.seeds))
-        object.__setattr__(self, "figures", tuple(self.figures))
+        object.__setattr__(self, "figures", _names("figures", self.figures))
         for label, arm in _mapping("arms", self.arms).items():
             for name in _mapping(f"arm {label}", arm):
                 if name not in OF_ARMS:
                     raise OptionError(f"arm {label}: {unknown_name(name, OF_ARMS)}")
+        _mapping("varied", self.varied)
+        refuse_mistyped({one.name: getattr(self, one.name) for one in dataclasses.fields(self)})
         if self.bc_only and self.improvement not in ((), ("none",)):
             raise OptionError(
                 f"--bc-only and --improvement {' '.join(self.improvement)} exclude each other: "
@@ -97,8 +101,9 @@ class Plan:
             yield None, self
         for label, arm in self.arms.items():
             said = dict(arm)
-            options = {**self.options, **said.pop("options", {})}
-            yield label, dataclasses.replace(self, **said, options=options, arms={})
+            own = dict(_flat(f"arm {label}: options", said.pop("options", {})))
+            options = {**self.options, **{_key(key): value for key, value in own.items()}}
+            yield label or None, dataclasses.replace(self, **said, options=options, arms={})
 
     def budget(self) -> dict[str, Any]:
         """What it says of the budget."""
@@ -108,7 +113,7 @@ class Plan:
         """What differs from the default, as plain data that JSON, YAML and TOML can hold; `from_dict` reads it."""
         said = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
         plain = {name: _plain(value) for name, value in said.items() if value != getattr(_DEFAULT, name)}
-        return plain
+        return plain | ({"seeds": list(self.seeds)} if "seeds" in plain else {})
 
     @classmethod
     def from_dict(cls, said: Mapping[str, Any]) -> Plan:
@@ -122,8 +127,24 @@ class Plan:
 
 def _mapping(what: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise OptionError(f"{what} must be a table of names and values, got {value!r}")
+        raise OptionError(f"{what} must be a table of names and values, got {reprlib.repr(value)}")
     return value
+
+
+def _flat(what: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """`part.option` and value, also where a part's options are a table of their own."""
+    for key, one in _mapping(what, value).items():
+        if isinstance(one, Mapping) and one:
+            yield from ((f"{key}.{rest}", inner) for rest, inner in _flat(f"{what} {key}", one))
+        else:
+            yield key, one
+
+
+def _names(what: str, value: Any) -> tuple[str, ...]:
+    names = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    if not all(isinstance(name, str) for name in names):
+        raise OptionError(f"{what} must be names, got {reprlib.repr(value)}")
+    return names
 
 
 def _levels(factor: str, value: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -131,7 +152,7 @@ def _levels(factor: str, value: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     levels = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     words_alone = factor in ("preset", "resample") or any(isinstance(level, int | float | None) for level in levels)
     if words_alone and not all(isinstance(level, str) for level in levels):
-        raise OptionError(f"{factor} must be a name or a list of names, got {value!r}")
+        raise OptionError(f"{factor} must be a name or a list of names, got {reprlib.repr(value)}")
     named = [own.of_object(factor, level) for level in levels]
     options = {key: one for _, options in named for key, one in options.items()}
     if options and len(named) > 1:
@@ -149,7 +170,7 @@ def _values(value: Any) -> tuple[Any, ...]:
     levels = tuple(value) if isinstance(value, list | tuple | range) else (value,)
     for level in levels:
         if level is not None and not isinstance(level, str | int | float | bool):
-            raise OptionError(f"options: {level!r} is not a number, a name, or yes or no")
+            raise OptionError(f"options: {reprlib.repr(level)} is not a number, a name, or yes or no")
     if not levels:
         raise OptionError("options: an option without a value; leave it out")
     return levels
@@ -158,7 +179,7 @@ def _values(value: Any) -> tuple[Any, ...]:
 def _seeds(value: Any) -> tuple[int, ...]:
     seeds = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
     if not seeds or not all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds):
-        raise OptionError(f"seeds must be whole numbers from 0, one at least, got {value!r}")
+        raise OptionError(f"seeds must be whole numbers from 0, one at least, got {reprlib.repr(value)}")
     return seeds
 
 
@@ -166,7 +187,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, tuple):
-        return value[0] if len(value) == 1 and not isinstance(value[0], int) else list(value)
+        return value[0] if len(value) == 1 else list(value)
     return value
 
 

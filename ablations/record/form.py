@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ablations.record.integrity import FILES, is_name
+from ablations.record.integrity import FILES
+from core.names import is_name
 
 #: of the parts that tables and figures name
 PARTS = ("policy", "regularizer", "improvement", "backup")

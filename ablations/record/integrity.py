@@ -27,7 +27,6 @@ OWN, FILES = "checksum", "files"
 MADE = ("environment", "seconds")
 #: bytes; what is larger is no record
 LARGEST_RECORD = 2**26
-LONGEST_NAME = 200
 #: what reading a record that is none raises, besides what says so itself
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, RecursionError)
 
@@ -113,9 +112,8 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         record = json.loads(content(path, LARGEST_RECORD))
         if not isinstance(record, dict):
             raise TypeError
-        plain = _unsigned(record)
-        signed = OWN in record or FILES in record
-        if signed and _signed(plain) != record:
+        plain, as_written = unsigned(record)
+        if not as_written:
             raise Damaged(f"{path} is damaged: its checksum differs; {remedy}")
     except Damaged:
         raise
@@ -163,13 +161,6 @@ def say_missing(run: Path, record: Mapping[str, Any]) -> None:
         print(f"{record['label']}: {', '.join(missing)} is not there any more ({run})", file=sys.stderr)
 
 
-def is_name(text: object) -> bool:
-    """Whether a text from a record can name a directory below another, and nothing else."""
-    if not isinstance(text, str) or not text.isprintable() or len(text.encode("utf-8", "replace")) > LONGEST_NAME:
-        return False
-    return bool(text) and not text.startswith(".") and not set(text) & set("/\\\0")
-
-
 def _signed(plain: dict[str, Any]) -> dict[str, Any]:
     """A record with its digests: of how it was made within `environment`, and of all else, which equal runs share."""
     made = {key: plain[key] for key in MADE if key in plain}
@@ -179,11 +170,13 @@ def _signed(plain: dict[str, Any]) -> dict[str, Any]:
     return signed
 
 
-def _unsigned(record: dict[str, Any]) -> dict[str, Any]:
+def unsigned(record: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """A record without its digests, and whether it has those that it must have; one of an earlier version has none."""
     plain = {key: value for key, value in record.items() if key != OWN}
     if isinstance(plain.get("environment"), dict):
         plain["environment"] = {key: value for key, value in plain["environment"].items() if key != OWN}
-    return plain
+    signed = OWN in record or FILES in record
+    return plain, not signed or _signed(plain) == record
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,15 +11,46 @@ from typing import Any
 from ablations.plan.parts import CHOICES, FIXED
 from ablations.plan.plan import BUDGET, Plan
 from ablations.record import results
+from ablations.record.form import problem_of_run
+from ablations.record.integrity import LARGEST_RECORD, UNREADABLE, content, unsigned
+from core.options import OptionError
 
 
-def plan_of(directory: Path) -> Plan:
-    """The plan of a run or a comparison that is there. Raises `OptionError` where there is none."""
-    records = [results.read_config(run) for run in results.run_directories(directory)]
-    if not records:
-        raise results.not_of_runs("a recipe", directory)
+def plan_of(directory: Path, command: str = "a recipe") -> Plan:
+    """The plan of a run or a comparison that is there, changed by hand or not. Raises `OptionError` for none."""
+    try:
+        runs = results.run_directories(directory)
+    except UNREADABLE:
+        runs = []
+    if not runs:
+        raise results.not_of_runs(command, directory)
     study = results.read_comparison(directory)["study"] if (directory / "comparison.json").is_file() else None
-    return plan_of_records(records, study)
+    return plan_of_records([record_of(run / "config.json") for run in runs], study)
+
+
+def record_of(path: Path, quietly: bool = False) -> dict[str, Any]:
+    """A run's record as it stands; says so where it was changed, if not `quietly`.
+
+    Raises `OptionError` where it is none.
+    """
+    try:
+        said = json.loads(content(path, LARGEST_RECORD))
+    except UNREADABLE:
+        raise OptionError(f"{path} cannot be read") from None
+    return checked(said, path, quietly)
+
+
+def checked(said: Any, path: Path, quietly: bool = False) -> dict[str, Any]:
+    """As `record_of`, of what a file was found to hold."""
+    if not isinstance(said, dict):
+        raise OptionError(f"{path} is not the record of a run")
+    record, as_written = unsigned(said)
+    problem = problem_of_run(record)
+    if problem:
+        raise OptionError(f"{path} is not the record of a run (see its {problem})")
+    if not (as_written or quietly):
+        print(f"{path}: was changed after its run was made; taken as it stands", file=sys.stderr)
+    return record
 
 
 def plan_of_records(records: list[dict[str, Any]], study: str | None = None) -> Plan:
