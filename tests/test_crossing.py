@@ -234,3 +234,13 @@ def test_without_a_number_there_is_no_sweep(tmp_path, capsys):
     assert main([*command.split(), "--out", str(out)]) == 0
     assert results.swept(out) is None
     assert not (out / "sweep.png").exists()
+
+
+def test_options_that_vary_have_columns_of_their_own(tmp_path):
+    options = "--policy gaussian cvae --improvement.eta 0.5 2 --network.hidden 8 --trainer.batch 8 --steps 4"
+    assert main([*options.split(), "--compile", "off", "--seeds", "0", "--out", str(tmp_path / "out")]) == 0
+    metrics = results.load_metrics(tmp_path / "out")
+    assert metrics.groupby("label", sort=False)["improvement.eta"].unique().map(list).to_dict() == {
+        f"{policy}-q-max,improvement.eta={eta}": [eta] for policy in ("gaussian", "cvae") for eta in (0.5, 2.0)
+    }
+    assert set(metrics.columns) - {"run", "improvement.eta"} == set(results.COLUMNS)

@@ -34,13 +34,15 @@ def tidy(
 ) -> pd.DataFrame:
     """One row for each seed, step and metric, with the factors of the run and of the view that was evaluated.
 
-    A seed that diverged has rows up to the step before.
+    Options by which the run differs from those beside it have columns of their own, the last ones. A seed that diverged
+    has rows up to the step before.
     """
     known = {"label": record["label"], "task": record["task"], **record["names"]}
     factors = {factor: known[factor] for factor in FACTORS}
+    varied = {option: value for option, value in record.get("varied", {}).items() if option not in factors}
     ends = {one["seed"]: one["step"] for one in record.get("diverged", [])}
     rows = [
-        {**factors, **view, "seed": seed, "step": step, "metric": metric, "value": v}
+        {**factors, **view, "seed": seed, "step": step, "metric": metric, "value": v, **varied}
         for step, view, metrics in evaluations
         for metric, values in metrics.items()
         for seed, v in zip(record["seeds"], values.tolist(), strict=True)
