@@ -9,7 +9,10 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import pickle
 import signal
+import sys
+import types
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
@@ -87,7 +90,7 @@ class Workers:
         for share in np.diff(bounds):
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, recipe, int(share)), daemon=True)
-            process.start()
+            _start(process)
             theirs.close()
             self.pipes.append(ours)
             self.processes.append(process)
@@ -121,6 +124,20 @@ class Workers:
         while number < self._asked:
             number, answer = pipe.recv()
         return answer
+
+
+def _start(process: multiprocessing.Process | multiprocessing.process.BaseProcess) -> None:
+    """Start a worker that does not import the script that was started, which may have no main guard."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        process.start()
+    except (pickle.PicklingError, AttributeError):
+        # the environment is defined in that script, so the worker needs it
+        sys.modules["__main__"] = script
+        process.start()
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _serve(pipe: Connection, recipe: Simulator, count: int) -> None:

@@ -206,3 +206,11 @@ def test_two_processes_share_out_a_comparison(tmp_path):
     assert run(tmp_path / "alone", command) == 0
     for label in ("gaussian-bc", "cvae-bc"):
         assert_same_run(out / label, tmp_path / "alone" / label)
+
+
+@pytest.mark.parametrize("said", ["", "not json", "3", "[]", '{"label": 5}', '{"names": {}}', "[" * 9000])
+def test_a_lock_that_says_anything_is_no_traceback(said, tmp_path):
+    """What another process says of its run is read from a file that anybody may have written."""
+    (run,) = parse(["--policy", "gaussian", "--bc-only"]).runs
+    with locks.taken(tmp_path / "run", by=said):
+        claims.refuse_other_holder(tmp_path / "run", run)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -251,3 +252,29 @@ def test_observations_are_transformed_for_the_policy_as_for_the_data(monkeypatch
 def test_a_task_without_a_maintained_simulator_says_what_to_do():
     with pytest.raises(OptionError, match="install_d4rl"):
         make_task("kitchen-partial-v0").evaluate(noisy, double([0]), 1)
+
+
+UNGUARDED = """
+print("the script runs", flush=True)
+import numpy as np
+from tasks.fleet import Workers
+from tasks.simulators import Simulator
+workers = Workers(Simulator("Hopper-v4", 10), 2, 2)
+print(workers.reset(np.arange(2)).obs.shape)
+workers.close()
+"""
+
+
+def test_workers_do_not_run_a_script_again_that_has_no_main_guard(tmp_path):
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["the script runs", "(2, 11)"]

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from ablations.plan.config import RunConfig
 from ablations.record import directories as new
 from ablations.record import integrity, results
+from ablations.record.form import problem_of_run
 from core import locks
 from core.options import OptionError
 
@@ -54,7 +55,10 @@ def refuse_other_holder(place: Path, run: RunConfig) -> None:
     """Raise `OptionError` where what another process trains in `place` is not the run asked for."""
     try:
         there = json.loads(locks.holder(place))
-    except ValueError:  # it is about to say it, or gone
+    except (ValueError, RecursionError):  # it is about to say it, or gone
+        return
+    if not isinstance(there, dict) or problem_of_run({"interrupted": False, **there}):
+        # no process of ours says such a thing
         return
     asked = json.loads(said_of(run))
     changed = [key for key, value in asked.items() if key != "varied" and there.get(key) != value]
