@@ -10,6 +10,7 @@ import pytest
 from ablations.report import export
 from run_ablation import main
 
+METRICS = {"score", "return", "length", "success"}
 MAZE = Path(__file__).parent.parent / "docs" / "results" / "learning-pointmaze"
 
 
@@ -34,6 +35,7 @@ def test_tables_have_the_chosen_runs_and_metrics(tmp_path):
     assert "| a_b | -1.7 ± 6.9 |" in (tmp_path / "table.md").read_text()
     latex = (tmp_path / "table.tex").read_text()
     assert r"a\_b & $-1.7 \pm 6.9$ \\" in latex
+    assert r" & score $\uparrow$ \\" in latex
     assert [word for word in (r"\toprule", r"\midrule", r"\bottomrule") if word not in latex] == []
 
 
@@ -65,3 +67,13 @@ def test_what_cannot_be_drawn_or_tabulated(words, said, tmp_path, capsys):
     assert said in printed.err
     assert printed.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("more", "count"), [([], 3), (["--all-metrics"], 4), (["--metrics", "length"], 1)])
+def test_a_table_to_be_read_has_the_most_telling_metrics(more, count, tmp_path):
+    out = ["--out", str(tmp_path), "--format", "md", "csv"]
+    assert main(["--tables", str(MAZE), *out, *more]) == 0
+    head = (tmp_path / "table.md").read_text().splitlines()[0]
+    assert len(head.strip("|").split("|")) - 1 == count
+    rows = set(pd.read_csv(tmp_path / "table.csv")["metric"])
+    assert rows == ({"length"} if "length" in more else METRICS)

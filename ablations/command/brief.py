@@ -45,7 +45,7 @@ the run
 
 what is there already
   --figures DIR ...       drawn anew: --format png pdf svg, --style paper, --width INCHES, --runs RUN::NAME, --metrics
-  --tables DIR ...        as --format csv md latex; --runs and --metrics choose
+  --tables DIR ...        as --format csv md latex; --runs, --metrics, --all-metrics choose
   --analyse ...           which factor explains how much of a table of scores
   --reproduce DIR         made again; says whether the numbers come out
   --join, --aggregate, --verify DIR ...

@@ -34,6 +34,8 @@ class Asked:
     names: dict[str, str]
     metrics: list[str]
     look: Look
+    #: tables: all metrics, not the most telling alone
+    every: bool
 
 
 def parse(arguments: Sequence[str]) -> Asked | None:
@@ -51,7 +53,16 @@ def parse(arguments: Sequence[str]) -> Asked | None:
     look = Look(known.style, known.width) if kind == "figures" else Look()
     # beside the runs it would be foreign to their records
     out = known.out or Path("runs") / f"{kind}-{time.strftime('%m%d-%H%M%S')}"
-    return Asked(kind, known.directories, out, known.format, dict(known.runs), known.metrics, look)
+    return Asked(
+        kind,
+        known.directories,
+        out,
+        known.format,
+        dict(known.runs),
+        known.metrics,
+        look,
+        bool(known.metrics) or known.all_metrics,
+    )
 
 
 def _parser(kind: str) -> Parser:
@@ -62,6 +73,9 @@ def _parser(kind: str) -> Parser:
     parser.add_argument("--format", nargs="+", type=_one_of(formats), default=[formats[0]])
     parser.add_argument("--runs", nargs="+", type=_renamed, default=[])
     parser.add_argument("--metrics", nargs="+", default=[])
+    parser.set_defaults(all_metrics=False)
+    if kind == "tables":
+        parser.add_argument("--all-metrics", action="store_true")
     if kind == "figures":
         parser.add_argument("--style", type=_one_of(STYLES), default=STYLES[0])
         parser.add_argument("--width", type=_inches)
@@ -101,7 +115,7 @@ def carry_out(asked: Asked) -> tuple[list[Path], list[str]]:
         except OSError as error:
             raise OptionError(f"--out {asked.out}: {error.strerror}") from None
         if asked.kind == "tables":
-            return export.write(directory, asked.formats, asked.out), []
+            return export.write(directory, asked.formats, asked.out, asked.every), []
         return _draw(directory, asked)
 
 

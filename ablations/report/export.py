@@ -1,7 +1,8 @@
 """A table of runs for a paper or a page: runs down, metrics across, as CSV, Markdown or LaTeX (booktabs).
 
 Cells hold the mean over seeds and half of its 95% interval. The best of a column is bold only where the 95% interval
-of its difference to each other run, paired by seed, leaves out 0, and where the metric has a better end.
+of its difference to each other run, paired by seed, leaves out 0, and where the metric has a better end. Tables to be
+read have the most telling metrics, unless all are asked for; CSV always has all.
 """
 
 from __future__ import annotations
@@ -13,16 +14,23 @@ from pathlib import Path
 import pandas as pd
 
 from ablations.analysis import statistics
-from ablations.analysis.metrics import better
+from ablations.analysis.metrics import better, directed, headline
 from ablations.record import results
 
 #: significant digits of half an interval; the mean has as many places behind the point
 DIGITS = 2
+#: towards the better values, by `better`
+ARROWS = ("", r" $\uparrow$", r" $\downarrow$")
 
 
-def cells(directory: Path, bold: Callable[[str], str], plus_minus: str) -> pd.DataFrame:
-    """Texts, a run a row and a metric a column, of the last evaluation of each run of a comparison."""
+def cells(directory: Path, bold: Callable[[str], str], plus_minus: str, every: bool) -> pd.DataFrame:
+    """Texts, a run a row and a metric a column, of the last evaluation of each run of a comparison.
+
+    `every`: of all metrics, not of the most telling alone.
+    """
     metrics = statistics.final(results.load_metrics(directory))
+    if not every:
+        metrics = metrics[metrics["metric"].isin(headline(metrics["metric"]))]
     summary = statistics.summarise(metrics, ("run", "metric"))
     best = {(metric, _best(metric, rows, metrics)) for metric, rows in summary.groupby("metric", sort=False)}
     texts = {
@@ -58,24 +66,25 @@ def _cell(mean: float, low: float, plus_minus: str) -> str:
     return f"{mean:.{places}f} {plus_minus} {half:.{places}f}"
 
 
-def as_csv(directory: Path) -> str:
+def as_csv(directory: Path, every: bool = True) -> str:
     """Numbers, a row for each run and metric: mean, low, high, seeds."""
     metrics = statistics.final(results.load_metrics(directory))
     return statistics.summarise(metrics).to_csv(index=False)
 
 
-def as_markdown(directory: Path) -> str:
+def as_markdown(directory: Path, every: bool = False) -> str:
     """A table of pipes."""
-    wide = cells(directory, lambda text: f"**{text}**", "±")
-    rows = [["", *map(_words, wide.columns)], ["---"] + ["---:"] * wide.shape[1]]
+    wide = cells(directory, lambda text: f"**{text}**", "±", every)
+    rows = [["", *(_words(directed(metric)) for metric in wide.columns)], ["---"] + ["---:"] * wide.shape[1]]
     rows += [[str(run).replace("|", r"\|"), *texts] for run, texts in zip(wide.index, wide.to_numpy(), strict=True)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
-def as_latex(directory: Path) -> str:
+def as_latex(directory: Path, every: bool = False) -> str:
     """A tabular with the rules of booktabs, to be put into a table: `\\usepackage{booktabs}`."""
-    wide = cells(directory, lambda text: rf"\boldmath{text}", r"\pm")
-    head = " & ".join(["", *map(_escaped, map(_words, wide.columns))])
+    wide = cells(directory, lambda text: rf"\boldmath{text}", r"\pm", every)
+    named = [_escaped(_words(metric)) + ARROWS[better(metric)] for metric in wide.columns]
+    head = " & ".join(["", *named])
     body = [[_escaped(str(run)), *map(_math, texts)] for run, texts in zip(wide.index, wide.to_numpy(), strict=True)]
     lines = [rf"\begin{{tabular}}{{l{'r' * wide.shape[1]}}}", r"\toprule", rf"{head} \\", r"\midrule"]
     lines += [rf"{' & '.join(row)} \\" for row in body]
@@ -95,16 +104,16 @@ def _escaped(text: str) -> str:
     return re.sub(r"([&%$#_{}])", r"\\\1", text).replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
 
 
-FORMATS: dict[str, Callable[[Path], str]] = {"csv": as_csv, "md": as_markdown, "latex": as_latex}
+FORMATS: dict[str, Callable[[Path, bool], str]] = {"csv": as_csv, "md": as_markdown, "latex": as_latex}
 #: ending of a table's file
 ENDINGS = {"csv": "csv", "md": "md", "latex": "tex"}
 
 
-def write(directory: Path, formats: Sequence[str], out: Path) -> list[Path]:
-    """Write `table.csv`, `table.md`, `table.tex` into a directory; returns which."""
+def write(directory: Path, formats: Sequence[str], out: Path, every: bool) -> list[Path]:
+    """Write `table.csv`, `table.md`, `table.tex` into a directory; returns which. `every`: as of `cells`."""
     places = []
     for one in formats:
         place = out / f"table.{ENDINGS[one]}"
-        place.write_text(FORMATS[one](directory), encoding="utf-8")
+        place.write_text(FORMATS[one](directory, every), encoding="utf-8")
         places.append(place)
     return places
